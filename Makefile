@@ -1,0 +1,28 @@
+# make selfkd   the main job: the Self-KD notebook through papermill, on the embedded data set
+# make test     everything that must hold before a commit lands (under 20 minutes)
+# Both create .venv on first use; later runs start at once.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export JUPYTER_PREFER_ENV_PATH = 1
+export MPLBACKEND = agg
+
+.PHONY: selfkd test clean
+selfkd: $(READY)
+	$(BIN)/papermill nbs/05_selfkd.ipynb runs/05_selfkd.ipynb --cwd nbs
+	@echo "executed notebook: runs/05_selfkd.ipynb; one result.json per model: runs/05_selfkd/"
+
+test: $(READY)
+	$(BIN)/nbdev_test --n_workers 1
+	$(BIN)/python -m pytest -q tests
+
+$(READY): settings.ini setup.py pyproject.toml
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10))" || { echo "salnas needs Python 3.10 or newer: make PYTHON=python3.12 ..."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf _proc _docs build dist *.egg-info
