@@ -201,14 +201,14 @@ def mobilenetv2_space(
         row((240, 320), (1,), 1),
     ), ('width', 1280), 'identity', tuple(resolutions), act='relu6')
 
-# %% ../nbs/02_space.ipynb #0d61fadc
+# %% ../nbs/02_space.ipynb #e88a4198
 def tiny_space(
-    resolutions: tuple[int, ...] = (96, 128),  # long sides of the input, pixels
+    resolutions: tuple[int, ...] = (64, 96),  # long sides of the input, pixels
 ) -> SearchSpace:
     "A miniature of the paper's space for lessons and tests."
     d, k, t = (1, 2), (3, 5), (2, 4)
-    return SearchSpace('tiny', (8, 16), (
-        Stage((8, 16), (1,), k, (1,), 1),
+    return SearchSpace('tiny', (8, 12), (
+        Stage((8, 12), (1,), k, (1,), 1),
         Stage((16, 24), d, k, t, 2),
         Stage((24, 32), d, k, t, 2, se=True),
         Stage((32, 48), d, k, t, 2),
@@ -269,14 +269,14 @@ class Plan:
     skips: tuple[int, ...]  # stages whose output the decoder takes (0: the first convolution), from the picture downwards
     decoder: tuple[ConvSpec, ...]
 
-# %% ../nbs/02_space.ipynb #e2f34317
+# %% ../nbs/02_space.ipynb #3ffaf526
 def _skips(space):
     "The first convolution, then the last stage at each further size but the smallest."
     ends = [i for i, s in enumerate(space.stages) if s.stride == 2]  # stage i (0-based) halves, so stage number i ends a size
     return (0, *ends[1:])
 
 def _block(cin, cout, stage, stride, kernel, ratio, residual, shortcut, drop):
-    hidden = make_divisible(round(cin * ratio))
+    hidden = cin if ratio == 1 else make_divisible(round(cin * ratio))
     return BlockSpec(
         expand=ConvSpec(cin, hidden, act=stage.act) if ratio != 1 else None,
         depthwise=ConvSpec(hidden, hidden, kernel, stride, True, stage.act),
