@@ -40,21 +40,25 @@ def in_frame(
     height, width = native_size
     return (x >= -.5) & (x < np.asarray(width) - .5) & (y >= -.5) & (y < np.asarray(height) - .5)
 
-# %% ../nbs/00_data.ipynb #07bb244c
+# %% ../nbs/00_data.ipynb #90d86cef
+def _on_frame(points, native_size):
+    "points as a (N,2) float64 array. Raises ValueError if one lies outside; the far edge itself is let in, for there a mirrored or rounded point may land."
+    points = np.asarray(points, dtype=np.float64).reshape(-1, 2)
+    height, width = native_size
+    outside = ~((points >= -.5) & (points <= [width - .5, height - .5])).all(1)
+    if not outside.any(): return points
+    raise ValueError(f"{outside.sum()} of {len(points)} points lie outside the {width}x{height} picture, the first at {points[outside][0].tolist()}: drop them with in_frame(points, native_size)")
+
+# %% ../nbs/00_data.ipynb #47258b9a
 def grid_index(
     points, # (N,2) x, y in native pixels
     native_size, # (height, width) of the image
     size, # (H, W) of the asked grid
 ):
     "Row and column, two (N,) int64 arrays, of the grid cell that holds each point: column = floor((x + .5) * W / width)."
-    points = np.asarray(points, dtype=np.float64).reshape(-1, 2)
-    (height, width), (H, W) = native_size, size
-    outside = ~in_frame(points, native_size)
-    if outside.any():
-        raise ValueError(f"{outside.sum()} of {len(points)} points lie outside the {width}x{height} image, the first at {points[outside][0].tolist()}: drop them with in_frame(points, native_size)")
+    points, (height, width), (H, W) = _on_frame(points, native_size), native_size, size
     col = np.floor((points[:, 0] + .5) * W / width).astype(np.int64)
     row = np.floor((points[:, 1] + .5) * H / height).astype(np.int64)
-    # x just below the edge may round up to W in floating point
     return row.clip(max=H - 1), col.clip(max=W - 1)
 
 # %% ../nbs/00_data.ipynb #9102d41c
@@ -78,7 +82,7 @@ def _gaussian_rows(
     z = (((np.arange(cells) + .5) / cells - np.asarray(centre)[:, None]) / np.asarray(sigma).reshape(-1, 1)).astype(np.float32)
     return np.exp(-.5 * z * z)
 
-# %% ../nbs/00_data.ipynb #814af9af
+# %% ../nbs/00_data.ipynb #0a753c5f
 def density_map(
     points, # (N,2) x, y in native pixels, all inside the image
     native_size, # (height, width) of the image
@@ -89,11 +93,9 @@ def density_map(
 
     Without any point it is all zeros. Raises ValueError if sigma is under half a grid cell, where sampling a Gaussian at
     cell centres no longer measures it."""
-    points = np.asarray(points, dtype=np.float64).reshape(-1, 2)
-    (height, width), (H, W) = native_size, size
+    points, (height, width), (H, W) = _on_frame(points, native_size), native_size, size
     if not sigma * min(H / height, W / width) >= .5:
         raise ValueError(f"sigma must be at least half a cell of the {H}x{W} grid, got {sigma} native pixels = {sigma * min(H / height, W / width):.2f} cells: ask for a finer grid, a larger sigma, or use count_map")
-    if not in_frame(points, native_size).all(): grid_index(points, native_size, size)
     if len(points) == 0: return torch.zeros(H, W)
     ky = _gaussian_rows((points[:, 1] + .5) / height, sigma / height, H)
     kx = _gaussian_rows((points[:, 0] + .5) / width, sigma / width, W)
@@ -650,13 +652,14 @@ def load_dataset(
     if split not in SPLITS: raise ValueError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
     return SaliencyDataset(load_recording(name, root), split, size, protocol, sigma, cache)
 
-# %% ../nbs/00_data.ipynb #ff8e6529
+# %% ../nbs/00_data.ipynb #80b85b85
 def collate(
     samples, # list of samples of one size
 ):
     "A batch dict: tensors stacked to (B,...), `name`, `points` and `native_size` as lists, as each picture has its own number of fixations."
     batch = {k: [s[k] for s in samples] for k in samples[0]}
-    return batch | {k: torch.stack(batch[k]) for k in ('image', 'density', 'fixations')}
+    # numpy copies in this thread; torch.stack would wait for threads that may be busy elsewhere
+    return batch | {k: torch.from_numpy(np.stack(batch[k])) for k in ('image', 'density', 'fixations')}
 
 # %% ../nbs/00_data.ipynb #951f0a34
 def hflip(
