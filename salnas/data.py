@@ -8,10 +8,11 @@ __all__ = ['FORMAT', 'COLUMNS', 'SCRIPTS', 'POPOUT', 'PROTOCOLS', 'SPLITS', 'in_
            'data_root', 'dataset_names', 'load_recording', 'Scene', 'Popout', 'popout', 'split_indices', 'authors_maps',
            'ImageStore', 'SaliencyDataset', 'load_dataset', 'collate', 'hflip', 'centre_bias', 'download', 'Archive']
 
-# %% ../nbs/00_data.ipynb #26c65eb7
+# %% ../nbs/00_data.ipynb #6d3f288b
 import colorsys
 import functools
 import hashlib
+import http.client
 import io
 import json
 import math
@@ -20,6 +21,7 @@ import shutil
 import urllib.request
 import warnings
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -527,7 +529,13 @@ def _shrink(x, size):
     "(H,W) float32 tensor of whole numbers: cv2.INTER_LINEAR of an 8-bit map."
     return F.interpolate(torch.from_numpy(x).float()[None, None], size=tuple(size), mode='bilinear', align_corners=False)[0, 0].round()
 
-# %% ../nbs/00_data.ipynb #ec11ac0d
+# %% ../nbs/00_data.ipynb #128237de
+@functools.lru_cache(maxsize=4)
+def _in_memory(recording, size):
+    "(M,3,H,W) uint8: every picture of a recording, made once per process."
+    return np.stack([resize_image(recording.read(i), size).transpose(2, 0, 1) for i in range(len(recording))])
+
+# %% ../nbs/00_data.ipynb #e21f7d4d
 class ImageStore:
     "Decoded, resized pictures of a recording: `store[i]` is a (3,H,W) uint8 array."
     def __init__(self, recording, size, cache=True):
@@ -575,12 +583,13 @@ class ImageStore:
         for f in self.file.parent.glob(self.file.name.split('-')[0] + '-*.npy'):
             if f != self.file: f.unlink(missing_ok=True)
 
-@functools.lru_cache(maxsize=4)
-def _in_memory(recording, size):
-    "(M,3,H,W) uint8: every picture of a recording, made once per process."
-    return np.stack([resize_image(recording.read(i), size).transpose(2, 0, 1) for i in range(len(recording))])
+# %% ../nbs/00_data.ipynb #3430f556
+def _check_size(size):
+    "size as a tuple of two positive ints."
+    if np.ndim(size) != 1 or len(size) != 2 or any(int(s) != s or s < 1 for s in size): raise ValueError(f"size must be (H, W), two positive whole numbers, got {size!r}")
+    return int(size[0]), int(size[1])
 
-# %% ../nbs/00_data.ipynb #e939dd41
+# %% ../nbs/00_data.ipynb #563a8267
 class SaliencyDataset(Dataset):
     """One split of a recording. `dataset[k]` is a dict:
 
@@ -614,7 +623,7 @@ class SaliencyDataset(Dataset):
 
     def image(self, k):
         "(3,H,W) float32 RGB in [0,1] of the k-th sample, without its maps."
-        return torch.from_numpy(np.divide(self.images[int(self.indices[k])], np.float32(255)))
+        return torch.from_numpy(np.divide(self.images[int(self.indices[k])], 255, dtype=np.float32))
 
     def maps(self, i):
         "Density and fixations, two (H,W) float32 tensors, of the recording's picture i."
@@ -629,11 +638,6 @@ class SaliencyDataset(Dataset):
             self._maps[i] = [(m * s).round().to(torch.uint8) for m, s in zip(maps, (255, 1))]
         density, fixations = self._maps[i]
         return density.float() / 255, fixations.float()
-
-def _check_size(size):
-    "size as a tuple of two positive ints."
-    if np.ndim(size) != 1 or len(size) != 2 or any(int(s) != s or s < 1 for s in size): raise ValueError(f"size must be (H, W), two positive whole numbers, got {size!r}")
-    return int(size[0]), int(size[1])
 
 # %% ../nbs/00_data.ipynb #b6b57eef
 def load_dataset(
@@ -700,7 +704,7 @@ def centre_bias(
         density += ky.T @ kx
     return torch.from_numpy((1 - floor) * density / density.sum() + floor / (H * W)).float()
 
-# %% ../nbs/00_data.ipynb #9e64460f
+# %% ../nbs/00_data.ipynb #2ccb8bb9
 def download(
     url, # of the official archive
     file, # path to write
@@ -711,12 +715,12 @@ def download(
             shutil.copyfileobj(answer, f)
             want = answer.headers.get('Content-Length')
         if want and os.path.getsize(file) != int(want): raise OSError(f"{os.path.getsize(file)} of {want} bytes came")
-    except OSError as e:
+    except (OSError, http.client.HTTPException) as e:
         Path(file).unlink(missing_ok=True)
         raise ConnectionError(f"cannot download {url} ({e}): fetch it with a browser and pass --archive FILE") from e
     return Path(file)
 
-# %% ../nbs/00_data.ipynb #79f687c6
+# %% ../nbs/00_data.ipynb #e1084fd7
 class Archive:
     "An official zip archive, read by the ends of its members' paths. Everything wrong with it is a ValueError that names the file."
     def __init__(self,
@@ -738,4 +742,4 @@ class Archive:
     def read(self, member):
         "The bytes of a member."
         try: return self.zip.read(member)
-        except (zipfile.BadZipFile, zipfile.zlib.error, EOFError, OSError) as e: raise ValueError(f"{self.path} is damaged at {member} ({e}): download it again") from e
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as e: raise ValueError(f"{self.path} is damaged at {member} ({e}): download it again") from e
