@@ -25,28 +25,30 @@ META = dict(
 
 
 def read_fixations(data):
-    "Names of the pictures, and columns with a row per fixation, from the bytes of fixations.mat."
-    try: entries = loadmat(io.BytesIO(data), squeeze_me=True, struct_as_record=False)['fixations']
+    "Sorted names of the pictures, and columns with a row per fixation, from the bytes of fixations.mat."
+    try: return _table(np.atleast_1d(loadmat(io.BytesIO(data), squeeze_me=True, struct_as_record=False)['fixations']))
     except Exception as e: raise ValueError(f"fixations.mat cannot be read ({type(e).__name__}: {e}): is it the official archive?") from e
-    rows, names = [], [str(e.img) for e in np.atleast_1d(entries)]
-    rank = {n: i for i, n in enumerate(sorted(names))}
-    for entry in np.atleast_1d(entries):
+
+
+def _table(entries):
+    "Names and columns from the nested structs: fixations(i).subjects{j}.fix_x."
+    rows, names = [], sorted(e.img for e in entries)
+    for entry in entries:
         for subject, s in enumerate(np.atleast_1d(entry.subjects)):
-            x, y, t = np.atleast_1d(s.fix_x), np.atleast_1d(s.fix_y), np.atleast_1d(s.fix_duration)
-            # official coordinates count from 1
-            rows.append([np.full(len(x), rank[entry.img]), np.full(len(x), subject), np.arange(len(x)), x - 1., y - 1., t])
-    columns = dict(zip(('image_id', 'subject', 'order', 'x', 'y', 'duration'), map(np.concatenate, zip(*rows))))
-    return sorted(names), columns
+            # a single fixation is a number, not an array; official coordinates count from 1
+            x, y, duration = np.atleast_1d(s.fix_x) - 1., np.atleast_1d(s.fix_y) - 1., np.atleast_1d(s.fix_duration)
+            rows.append([np.full(len(x), names.index(entry.img)), np.full(len(x), subject), np.arange(len(x)), x, y, duration])
+    return names, dict(zip(('image_id', 'subject', 'order', 'x', 'y', 'duration'), map(np.concatenate, zip(*rows))))
 
 
-def prepare(root, archive, expected=EXPECTED, overwrite=False):
+def prepare(root, archive, expected=EXPECTED, meta=META, overwrite=False):
     "Turn the official archive into `<root>/osie` and return that folder. Raises ValueError if it is not what was expected."
-    with Archive(archive) as zip:
-        names, columns = read_fixations(zip.read(zip.find('data/eye/fixations.mat')))
+    with Archive(archive) as official:
+        names, columns = read_fixations(official.read(official.find('data/eye/fixations.mat')))
         found = dict(images=len(names), viewers=len(np.unique(columns['subject'])), fixations=len(columns['x']))
         if found != expected: raise ValueError(f"{archive} holds {found}, expected {expected}: is it the official archive?")
-        stimuli = ((name, zip.read(zip.find(f'data/stimuli/{name}'))) for name in names)
-        return write_recording(Path(root) / 'osie', META | dict(viewers=found['viewers']), stimuli, columns, overwrite)
+        stimuli = ((name, official.read(official.find(f'data/stimuli/{name}'))) for name in names)
+        return write_recording(Path(root) / 'osie', meta | dict(viewers=found['viewers']), stimuli, columns, overwrite)
 
 
 def main(argv=None):

@@ -8,10 +8,11 @@ __all__ = ['FORMAT', 'COLUMNS', 'SCRIPTS', 'POPOUT', 'PROTOCOLS', 'SPLITS', 'in_
            'data_root', 'dataset_names', 'load_recording', 'Scene', 'Popout', 'popout', 'split_indices', 'authors_maps',
            'ImageStore', 'SaliencyDataset', 'load_dataset', 'collate', 'hflip', 'centre_bias', 'download', 'Archive']
 
-# %% ../nbs/00_data.ipynb #26c65eb7
+# %% ../nbs/00_data.ipynb #6d3f288b
 import colorsys
 import functools
 import hashlib
+import http.client
 import io
 import json
 import math
@@ -20,6 +21,7 @@ import shutil
 import urllib.request
 import warnings
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,21 +42,25 @@ def in_frame(
     height, width = native_size
     return (x >= -.5) & (x < np.asarray(width) - .5) & (y >= -.5) & (y < np.asarray(height) - .5)
 
-# %% ../nbs/00_data.ipynb #07bb244c
+# %% ../nbs/00_data.ipynb #90d86cef
+def _on_frame(points, native_size):
+    "points as a (N,2) float64 array. Raises ValueError if one lies outside; the far edge itself is let in, for there a mirrored or rounded point may land."
+    points = np.asarray(points, dtype=np.float64).reshape(-1, 2)
+    height, width = native_size
+    outside = ~((points >= -.5) & (points <= [width - .5, height - .5])).all(1)
+    if not outside.any(): return points
+    raise ValueError(f"{outside.sum()} of {len(points)} points lie outside the {width}x{height} picture, the first at {points[outside][0].tolist()}: drop them with in_frame(points, native_size)")
+
+# %% ../nbs/00_data.ipynb #47258b9a
 def grid_index(
     points, # (N,2) x, y in native pixels
     native_size, # (height, width) of the image
     size, # (H, W) of the asked grid
 ):
     "Row and column, two (N,) int64 arrays, of the grid cell that holds each point: column = floor((x + .5) * W / width)."
-    points = np.asarray(points, dtype=np.float64).reshape(-1, 2)
-    (height, width), (H, W) = native_size, size
-    outside = ~in_frame(points, native_size)
-    if outside.any():
-        raise ValueError(f"{outside.sum()} of {len(points)} points lie outside the {width}x{height} image, the first at {points[outside][0].tolist()}: drop them with in_frame(points, native_size)")
+    points, (height, width), (H, W) = _on_frame(points, native_size), native_size, size
     col = np.floor((points[:, 0] + .5) * W / width).astype(np.int64)
     row = np.floor((points[:, 1] + .5) * H / height).astype(np.int64)
-    # x just below the edge may round up to W in floating point
     return row.clip(max=H - 1), col.clip(max=W - 1)
 
 # %% ../nbs/00_data.ipynb #9102d41c
@@ -68,17 +74,17 @@ def count_map(
     counts = np.bincount(row * size[1] + col, minlength=size[0] * size[1])
     return torch.from_numpy(counts.reshape(size).astype(np.float32))
 
-# %% ../nbs/00_data.ipynb #1a6ab173
+# %% ../nbs/00_data.ipynb #704b3537
 def _gaussian_rows(
     centre, # (N,) unit coordinates of the points, 0 at the left (top) edge and 1 at the right (bottom) edge
     sigma, # standard deviation in the same unit: a number or (N,)
     cells, # how many cells the axis has
 ):
-    "(N, cells) float32 tensor: a Gaussian around each point, evaluated at the centres of the cells."
+    "(N, cells) float32 array: a Gaussian around each point, evaluated at the centres of the cells."
     z = (((np.arange(cells) + .5) / cells - np.asarray(centre)[:, None]) / np.asarray(sigma).reshape(-1, 1)).astype(np.float32)
-    return torch.from_numpy(np.exp(-.5 * z * z)) # numpy: on arrays this small, waiting for torch's threads costs more than they save
+    return np.exp(-.5 * z * z)
 
-# %% ../nbs/00_data.ipynb #fff32584
+# %% ../nbs/00_data.ipynb #0a753c5f
 def density_map(
     points, # (N,2) x, y in native pixels, all inside the image
     native_size, # (height, width) of the image
@@ -89,16 +95,15 @@ def density_map(
 
     Without any point it is all zeros. Raises ValueError if sigma is under half a grid cell, where sampling a Gaussian at
     cell centres no longer measures it."""
-    points = np.asarray(points, dtype=np.float64).reshape(-1, 2)
-    (height, width), (H, W) = native_size, size
+    points, (height, width), (H, W) = _on_frame(points, native_size), native_size, size
     if not sigma * min(H / height, W / width) >= .5:
         raise ValueError(f"sigma must be at least half a cell of the {H}x{W} grid, got {sigma} native pixels = {sigma * min(H / height, W / width):.2f} cells: ask for a finer grid, a larger sigma, or use count_map")
-    if not in_frame(points, native_size).all(): grid_index(points, native_size, size)
     if len(points) == 0: return torch.zeros(H, W)
     ky = _gaussian_rows((points[:, 1] + .5) / height, sigma / height, H)
     kx = _gaussian_rows((points[:, 0] + .5) / width, sigma / width, W)
-    density = ky.T @ kx
-    return density / density.sum()
+    # K_y^T K_x; einsum uses one thread, and for arrays this small waiting for others costs more than they save
+    density = np.einsum('nh,nw->hw', ky, kx)
+    return torch.from_numpy(density / density.sum())
 
 # %% ../nbs/00_data.ipynb #f685a9d2
 def sigma_pixels(
@@ -214,7 +219,7 @@ class Folder:
         stats = [(f.name, s.st_size, s.st_mtime_ns) for f in self.files for s in [f.stat()]]
         return hashlib.sha256(repr(stats).encode()).hexdigest()[:12]
 
-# %% ../nbs/00_data.ipynb #cc39b7ae
+# %% ../nbs/00_data.ipynb #493adc54
 def write_recording(
     folder, # where the prepared data set shall lie, `<root>/<name>`
     meta, # dict of facts; counts are added
@@ -238,6 +243,7 @@ def write_recording(
         arrays |= _columns(fixations, arrays['width'], arrays['height'])
         np.savez_compressed(aside / 'fixations.npz', **arrays)
         facts = meta | dict(name=folder.name, format=FORMAT, images=len(arrays['width']), fixations=len(arrays['x']))
+        _check_meta(facts)
         (aside / 'meta.json').write_text(json.dumps(facts, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
         if folder.exists(): os.rename(folder, old)
         os.rename(aside, folder)
@@ -273,7 +279,16 @@ def _columns(fixations, width, height):
     columns['inside'] = in_frame(np.stack([columns['x'], columns['y']], 1), (height[i], width[i]))
     return columns
 
-# %% ../nbs/00_data.ipynb #6364972d
+# %% ../nbs/00_data.ipynb #ac6c898a
+def _check_meta(meta):
+    "Raise ValueError unless the facts that the loader reads are there."
+    if meta.get('format') != FORMAT: raise ValueError(f"format is {meta.get('format')!r}, this version reads {FORMAT}")
+    if not meta.get('pixels_per_degree', 0) > 0: raise ValueError("pixels_per_degree must be a positive number")
+    authors = meta.get('authors', {})
+    if not authors.get('sigma_px', 0) > 0: raise ValueError("authors must hold sigma_px, a positive number of native pixels")
+    if not 2 <= authors.get('n_train', 0) < meta['images']: raise ValueError(f"authors must hold n_train, at least 2 and fewer than the {meta['images']} pictures, got {authors.get('n_train')}")
+
+# %% ../nbs/00_data.ipynb #044ff2cc
 def read_recording(
     folder, # a prepared data folder
 ):
@@ -287,7 +302,8 @@ def read_recording(
         columns = _columns(arrays, width, height)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as e:
         raise ValueError(f"{folder} is not a whole data folder ({type(e).__name__}: {e}): delete it and prepare it again") from e
-    if meta.get('format') != FORMAT: raise ValueError(f"{folder / 'meta.json'} has format {meta.get('format')!r}, this version reads {FORMAT}: prepare it again")
+    try: _check_meta(meta)
+    except ValueError as e: raise ValueError(f"{folder / 'meta.json'}: {e}; prepare it again") from e
     found = dict(images=len(names), fixations=len(columns['x']))
     for k, n in found.items():
         if meta.get(k) != n: raise ValueError(f"{folder} holds {n} {k}, its meta.json says {meta.get(k)}: prepare it again")
@@ -363,7 +379,7 @@ def _layout(
     xy += rng.uniform(-.14, .14, xy.shape) * [width / cols, height / rows]
     return rng.permutation(xy)[:max(6, int(len(xy) * rng.uniform(.6, 1)))]
 
-# %% ../nbs/00_data.ipynb #d9c5fb6c
+# %% ../nbs/00_data.ipynb #089cad11
 def _scene(
     rng, # numpy Generator
     height=240, # of the picture
@@ -384,11 +400,11 @@ def _scene(
     if odd == 'colour': rgb[0] = item(hue + rng.choice([-1, 1]) * (.25 + .25 * s))
     if odd == 'orientation': angle[0] += rng.choice([-1, 1]) * np.deg2rad(35 + 55 * s)
     if odd == 'size': half[0] *= 1.6 + .5 * s
-    target = .35 + .3 * s
-    others = np.full(n - 1, (.8 - target) / (n - 1))
+    target = .35 + .25 * s
+    others = np.full(n - 1, (.75 - target) / (n - 1))
     mean = np.concatenate([xy, [[(width - 1) / 2, (height - 1) / 2]]])
-    sigma = np.concatenate([np.full((n, 2), 9.), [[.2 * width, .2 * height]]])
-    return Scene(xy, half, angle, rgb, background, mean, sigma, np.array([target, *others, .15]))
+    sigma = np.concatenate([np.full((n, 2), 9.), [[.15 * width, .15 * height]]])
+    return Scene(xy, half, angle, rgb, background, mean, sigma, np.array([target, *others, .2]))
 
 # %% ../nbs/00_data.ipynb #5a3b9554
 def _render(
@@ -463,7 +479,11 @@ def popout(
     return Recording('popout', meta, tuple(f'popout_{i:04d}.png' for i in range(n)), *frame, image_id, subject, order,
         points[:, 0].copy(), points[:, 1].copy(), np.full(len(points), np.nan, np.float32), np.ones(len(points), bool), Popout(scenes, seed, height, width))
 
-# %% ../nbs/00_data.ipynb #f57cb2a9
+# %% ../nbs/00_data.ipynb #7da3c3b6
+PROTOCOLS = ('native', 'authors')
+SPLITS = ('train', 'val', 'trainval', 'test')
+
+# %% ../nbs/00_data.ipynb #ab45cde8
 def split_indices(
     n, # images in the data set
     n_train, # the authors' number of training images
@@ -471,22 +491,18 @@ def split_indices(
 ):
     """Dict of index arrays 'train', 'val', 'trainval', 'test' into the sorted file names.
 
-    The authors shuffle with RandomState(42) and call the first n_train training, the rest validation (FACTS 1.6). `native` keeps
-    their rest as the test part and cuts the last tenth of their training list off for validation; `authors` selects and
-    reports on the same rest, as they do."""
+    The authors shuffle with RandomState(42) and call the first n_train training, the rest validation (SalNAS data.py:69, as MSI-Net).
+    `native` keeps their rest as the test part and cuts the last tenth of their training list off for validation; `authors` selects
+    and reports on the same rest, as they do."""
     if protocol not in PROTOCOLS: raise ValueError(f"unknown protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}")
     order = np.arange(n)
     np.random.RandomState(42).shuffle(order)
     trainval, rest = order[:n_train], order[n_train:]
     if protocol == 'authors': return dict(train=trainval, val=rest, trainval=trainval, test=rest)
-    cut = n_train - n_train // 10
+    cut = n_train - max(1, n_train // 10)
     return dict(train=trainval[:cut], val=trainval[cut:], trainval=trainval, test=rest)
 
-# %% ../nbs/00_data.ipynb #7da3c3b6
-PROTOCOLS = ('native', 'authors')
-SPLITS = ('train', 'val', 'trainval', 'test')
-
-# %% ../nbs/00_data.ipynb #16b5e590
+# %% ../nbs/00_data.ipynb #17d611b2
 def authors_maps(
     points, # (N,2) x, y in native pixels
     native_size, # (height, width)
@@ -494,7 +510,7 @@ def authors_maps(
     sigma, # native pixels
     offset=.5, # added before the coordinate is cut to a whole pixel
 ):
-    """Density in [0,1] and binary fixation map, two (H,W) float32 tensors, made as the reference code makes them (FACTS B6, B12, B15).
+    """Density in [0,1] and binary fixation map, two (H,W) float32 tensors, made as the reference code makes them (SalNAS data.py:265-273, download.py).
 
     A binary map at native size is blurred, stretched to 8 bits, and both are resized bilinearly without anti-aliasing; the resized
     fixation map is cut at 0.5 of 255. Kept so that a number can be held against the paper's; fixations are lost and gained on the way."""
@@ -513,7 +529,13 @@ def _shrink(x, size):
     "(H,W) float32 tensor of whole numbers: cv2.INTER_LINEAR of an 8-bit map."
     return F.interpolate(torch.from_numpy(x).float()[None, None], size=tuple(size), mode='bilinear', align_corners=False)[0, 0].round()
 
-# %% ../nbs/00_data.ipynb #bb4672e7
+# %% ../nbs/00_data.ipynb #128237de
+@functools.lru_cache(maxsize=4)
+def _in_memory(recording, size):
+    "(M,3,H,W) uint8: every picture of a recording, made once per process."
+    return np.stack([resize_image(recording.read(i), size).transpose(2, 0, 1) for i in range(len(recording))])
+
+# %% ../nbs/00_data.ipynb #e21f7d4d
 class ImageStore:
     "Decoded, resized pictures of a recording: `store[i]` is a (3,H,W) uint8 array."
     def __init__(self, recording, size, cache=True):
@@ -535,7 +557,7 @@ class ImageStore:
     def _load(self):
         if self.file is None: self.array = _in_memory(self.recording, self.size); return
         try: self.array = self._open()
-        except (FileNotFoundError, ValueError): self._build() # absent, or cut short by a crash of the machine
+        except (OSError, ValueError): self._build() # absent, or cut short by a crash of the machine
 
     def _open(self):
         array = np.load(self.file, mmap_mode='r', allow_pickle=False)
@@ -561,12 +583,13 @@ class ImageStore:
         for f in self.file.parent.glob(self.file.name.split('-')[0] + '-*.npy'):
             if f != self.file: f.unlink(missing_ok=True)
 
-@functools.lru_cache(maxsize=4)
-def _in_memory(recording, size):
-    "(M,3,H,W) uint8: every picture of a recording, made once per process."
-    return np.stack([resize_image(recording.read(i), size).transpose(2, 0, 1) for i in range(len(recording))])
+# %% ../nbs/00_data.ipynb #3430f556
+def _check_size(size):
+    "size as a tuple of two positive ints."
+    if np.ndim(size) != 1 or len(size) != 2 or any(int(s) != s or s < 1 for s in size): raise ValueError(f"size must be (H, W), two positive whole numbers, got {size!r}")
+    return int(size[0]), int(size[1])
 
-# %% ../nbs/00_data.ipynb #91e1dbd5
+# %% ../nbs/00_data.ipynb #563a8267
 class SaliencyDataset(Dataset):
     """One split of a recording. `dataset[k]` is a dict:
 
@@ -586,6 +609,7 @@ class SaliencyDataset(Dataset):
         if split not in parts: raise ValueError(f"unknown split {split!r}: choose one of {', '.join(parts)}")
         self.indices = parts[split]
         self.sigma = sigma if sigma is not None else sigma_pixels(self.meta) if protocol == 'native' else self.meta['authors']['sigma_px']
+        if not self.sigma > 0: raise ValueError(f"sigma must be a positive number of native pixels, got {self.sigma}")
         self.images, self._maps = ImageStore(recording, self.size, cache), {}
 
     def __len__(self): return len(self.indices)
@@ -599,7 +623,7 @@ class SaliencyDataset(Dataset):
 
     def image(self, k):
         "(3,H,W) float32 RGB in [0,1] of the k-th sample, without its maps."
-        return torch.from_numpy(np.array(self.images[int(self.indices[k])])).float().div_(255)
+        return torch.from_numpy(np.divide(self.images[int(self.indices[k])], 255, dtype=np.float32))
 
     def maps(self, i):
         "Density and fixations, two (H,W) float32 tensors, of the recording's picture i."
@@ -614,11 +638,6 @@ class SaliencyDataset(Dataset):
             self._maps[i] = [(m * s).round().to(torch.uint8) for m, s in zip(maps, (255, 1))]
         density, fixations = self._maps[i]
         return density.float() / 255, fixations.float()
-
-def _check_size(size):
-    "size as a tuple of two positive ints."
-    if np.ndim(size) != 1 or len(size) != 2 or any(int(s) != s or s < 1 for s in size): raise ValueError(f"size must be (H, W), two positive whole numbers, got {size!r}")
-    return int(size[0]), int(size[1])
 
 # %% ../nbs/00_data.ipynb #b6b57eef
 def load_dataset(
@@ -637,13 +656,14 @@ def load_dataset(
     if split not in SPLITS: raise ValueError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
     return SaliencyDataset(load_recording(name, root), split, size, protocol, sigma, cache)
 
-# %% ../nbs/00_data.ipynb #ff8e6529
+# %% ../nbs/00_data.ipynb #80b85b85
 def collate(
     samples, # list of samples of one size
 ):
     "A batch dict: tensors stacked to (B,...), `name`, `points` and `native_size` as lists, as each picture has its own number of fixations."
     batch = {k: [s[k] for s in samples] for k in samples[0]}
-    return batch | {k: torch.stack(batch[k]) for k in ('image', 'density', 'fixations')}
+    # numpy copies in this thread; torch.stack would wait for threads that may be busy elsewhere
+    return batch | {k: torch.from_numpy(np.stack(batch[k])) for k in ('image', 'density', 'fixations')}
 
 # %% ../nbs/00_data.ipynb #951f0a34
 def hflip(
@@ -665,7 +685,7 @@ def _mirror(points, native_size):
     "(N,2) points of the mirrored picture."
     return torch.stack([native_size[1] - 1 - points[:, 0], points[:, 1]], 1)
 
-# %% ../nbs/00_data.ipynb #a502f51b
+# %% ../nbs/00_data.ipynb #fe2c578a
 def centre_bias(
     dataset, # any split of a data set; only the training part of its recording is used
     bandwidth=.04, # standard deviation of the kernel as a fraction of the picture's width
@@ -676,15 +696,15 @@ def centre_bias(
     recording, (H, W) = dataset.recording, size or dataset.size
     train = split_indices(len(recording), recording.meta['authors']['n_train'], dataset.protocol)['train']
     rows = np.concatenate([recording.rows(i) for i in train])
-    density = torch.zeros(H, W, dtype=torch.float64)
+    density = np.zeros((H, W))
     for r in np.array_split(rows, max(1, len(rows) // 8192)):
         width, height = (a[recording.image_id[r]] for a in (recording.width, recording.height))
         ky = _gaussian_rows((recording.y[r] + .5) / height, bandwidth * width / height, H)
         kx = _gaussian_rows((recording.x[r] + .5) / width, bandwidth, W)
-        density += (ky.T @ kx).double()
-    return ((1 - floor) * density / density.sum() + floor / (H * W)).float()
+        density += ky.T @ kx
+    return torch.from_numpy((1 - floor) * density / density.sum() + floor / (H * W)).float()
 
-# %% ../nbs/00_data.ipynb #9e64460f
+# %% ../nbs/00_data.ipynb #2ccb8bb9
 def download(
     url, # of the official archive
     file, # path to write
@@ -695,12 +715,12 @@ def download(
             shutil.copyfileobj(answer, f)
             want = answer.headers.get('Content-Length')
         if want and os.path.getsize(file) != int(want): raise OSError(f"{os.path.getsize(file)} of {want} bytes came")
-    except OSError as e:
+    except (OSError, http.client.HTTPException) as e:
         Path(file).unlink(missing_ok=True)
         raise ConnectionError(f"cannot download {url} ({e}): fetch it with a browser and pass --archive FILE") from e
     return Path(file)
 
-# %% ../nbs/00_data.ipynb #79f687c6
+# %% ../nbs/00_data.ipynb #e1084fd7
 class Archive:
     "An official zip archive, read by the ends of its members' paths. Everything wrong with it is a ValueError that names the file."
     def __init__(self,
@@ -722,4 +742,4 @@ class Archive:
     def read(self, member):
         "The bytes of a member."
         try: return self.zip.read(member)
-        except (zipfile.BadZipFile, zipfile.zlib.error, EOFError, OSError) as e: raise ValueError(f"{self.path} is damaged at {member} ({e}): download it again") from e
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as e: raise ValueError(f"{self.path} is damaged at {member} ({e}): download it again") from e
