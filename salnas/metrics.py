@@ -75,19 +75,19 @@ def _undefined(value, ok):
     "`value` (B,) where `ok`, NaN elsewhere."
     return torch.where(ok, value, torch.nan)
 
-# %% ../nbs/01_metrics.ipynb #f0fb3265
+# %% ../nbs/01_metrics.ipynb #527e6ef6
 def _unit(x):
     "Maps (B, H, W) divided by their largest magnitude, so in [-1, 1]; that magnitude (B,), 0 for a map that is not finite; which maps are finite (B,)."
     low, high = x.detach().amin((1, 2)), x.detach().amax((1, 2))
     ok = torch.isfinite(low) & torch.isfinite(high)
     top = torch.where(ok, torch.maximum(high, -low), 0)
-    return torch.where(ok[:, None, None], x, 0) / torch.where(top > 0, top, 1)[:, None, None], top, ok
+    return torch.where(ok[:, None, None], x, 0).div_(torch.where(top > 0, top, 1)[:, None, None]), top, ok
 
-# %% ../nbs/01_metrics.ipynb #1408e3b9
+# %% ../nbs/01_metrics.ipynb #e0ff661f
 def _centred(x):
     "Maps in [-1, 1] minus their mean; twice, because in float32 a first mean is off by a rounding error."
     x = x - x.mean((1, 2), keepdim=True)
-    return x - x.mean((1, 2), keepdim=True)
+    return x.sub_(x.mean((1, 2), keepdim=True))  # in place, as new memory is what costs time here
 
 # %% ../nbs/01_metrics.ipynb #9879d462
 def cc(
