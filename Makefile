@@ -7,7 +7,6 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export JUPYTER_PREFER_ENV_PATH = 1
-export MPLBACKEND = agg
 
 .PHONY: selfkd test clean
 selfkd: $(READY)
@@ -18,7 +17,7 @@ test: $(READY)
 	$(BIN)/nbdev_test --n_workers 1
 	$(BIN)/python -m pytest -q tests
 
-$(READY): settings.ini setup.py pyproject.toml
+$(READY): settings.ini setup.py
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10))" || { echo "salnas needs Python 3.10 or newer: make PYTHON=python3.12 ..."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'

@@ -1,6 +1,6 @@
 """Prepare OSIE from its official archive: <root>/osie/{stimuli/, fixations.npz, meta.json}.
 
-    python data_scripts/osie.py --root DIR                   downloads the archive (50 to 500 MB)
+    python data_scripts/osie.py --root DIR                   downloads the archive
     python data_scripts/osie.py --root DIR --archive FILE    uses the zip at hand
 """
 import argparse
