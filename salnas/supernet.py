@@ -183,7 +183,7 @@ def _resize_to(x, resolution):
     size = _input_size(x.shape[2:], resolution)
     return x if x.shape[2:] == torch.Size(size) else F.interpolate(x, size, mode='bicubic', align_corners=False)
 
-# %% ../nbs/03_supernet.ipynb #57935c91
+# %% ../nbs/03_supernet.ipynb #64aea9ce
 class Subnet(Network):
     "One fixed network: what `Supernet.extract` returns. It knows its `space` and its `arch`."
 
@@ -200,7 +200,7 @@ class Subnet(Network):
 class Supernet(Network):
     """The shared weights of every network of `space`: `net(x, arch)` computes the maps of one of them.
 
-    New weights depend on `seed` alone: He normal for convolutions, ones and zeros for batch norm."""
+    New weights depend on `seed` alone: He normal for convolutions, ones and zeros for batch norm, and for the last one 2 and -4."""
 
     def __init__(
         self,
@@ -216,6 +216,7 @@ class Supernet(Network):
             if isinstance(m, nn.Conv2d):
                 nn.init.kaiming_normal_(m.weight, mode='fan_out', nonlinearity='relu', generator=generator)
                 if m.bias is not None: nn.init.zeros_(m.bias)
+        nn.init.constant_(self.decoder[-1].bn.weight, 2.), nn.init.constant_(self.decoder[-1].bn.bias, -4.)  # start with a dark map
 
     def plan_of(self, arch: Arch | None) -> Plan:
         "The plan of `arch` (None: the active one); an architecture outside the space is a ValueError."

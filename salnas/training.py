@@ -251,7 +251,7 @@ def load_checkpoint(
     net.load_state_dict(tensors, assign=True)
     return net.eval()
 
-# %% ../nbs/04_training.ipynb #2ea53917
+# %% ../nbs/04_training.ipynb #3dae4593
 @dataclass(frozen=True)
 class Settings:
     "Everything that shapes a training run but the data, the network, the teacher and the seed."
@@ -260,8 +260,8 @@ class Settings:
     size: tuple[int, int] = (192, 256)  # (height, width) of inputs and targets
     n_random: int = 2  # random architectures per sandwich step
     optimizer: str = 'adamw'  # 'adamw' with one cycle, or 'sgd' with cosine restarts every 10 epochs
-    lr_encoder: float = 3e-4  # peak learning rate of first, stages and head
-    lr_decoder: float = 1e-3
+    lr_encoder: float = 6e-4  # peak learning rate of first, stages and head
+    lr_decoder: float = 2e-3
     weight_decay: float = 1e-4  # of convolution weights; batch norm and biases have none
     dropout: float = .2  # of the largest network
     drop_connect: float = .2  # of the largest network, at its last block
