@@ -312,12 +312,12 @@ def read_recording(
 # %% ../nbs/00_data.ipynb #9cc1775d
 SCRIPTS = {'osie': 'data_scripts/osie.py'} # known data sets and what prepares them
 
-# %% ../nbs/00_data.ipynb #4303abe7
+# %% ../nbs/00_data.ipynb #fc0ea025
 def data_root(
     root=None, # folder of the prepared data sets; None: environment variable SALNAS_DATA, else ~/.cache/salnas
 ):
     "The folder that holds the prepared data sets, as a Path."
-    return Path(root or os.environ.get('SALNAS_DATA') or '~/.cache/salnas').expanduser()
+    return Path(root or os.environ.get('SALNAS_DATA') or '~/.cache/salnas').expanduser().absolute()
 
 def dataset_names(
     root=None, # as in `data_root`
@@ -535,7 +535,7 @@ def _in_memory(recording, size):
     "(M,3,H,W) uint8: every picture of a recording, made once per process."
     return np.stack([resize_image(recording.read(i), size).transpose(2, 0, 1) for i in range(len(recording))])
 
-# %% ../nbs/00_data.ipynb #e21f7d4d
+# %% ../nbs/00_data.ipynb #b3e2ec61
 class ImageStore:
     "Decoded, resized pictures of a recording: `store[i]` is a (3,H,W) uint8 array."
     def __init__(self, recording, size, cache=True):
@@ -568,7 +568,7 @@ class ImageStore:
         try: self._write(); self.array = self._open()
         except OSError as e:
             warnings.warn(f"cannot write the picture cache ({e}): the pictures are kept in memory instead")
-            self.array = _in_memory(self.recording, self.size)
+            self.file, self.array = None, _in_memory(self.recording, self.size)
 
     def _write(self):
         self.file.parent.mkdir(exist_ok=True)

@@ -18,7 +18,7 @@ __all__ = ['SelfKD', 'NoKD']
 # %% ../nbs/05_selfkd.ipynb #d4bef2a4
 _all_ = ['NoKD']  # the first of the teachers lives beside the loop that defines their interface
 
-# %% ../nbs/05_selfkd.ipynb #d5c4407c
+# %% ../nbs/05_selfkd.ipynb #031f34cc
 class SelfKD(NoKD):
     """Self-knowledge distillation of SalNAS (arXiv 2407.20062): target = alpha * ground truth + (1 - alpha) * teacher.
 
@@ -37,7 +37,7 @@ class SelfKD(NoKD):
 
     def start(self, student: Network, epochs: int):
         "Make room for the teacher; it knows nothing until `epoch_end` reports an improvement."
-        self.teacher = AveragedModel(student, use_buffers=True).requires_grad_(False)
+        self.teacher = AveragedModel(student, avg_fn=_running_mean, use_buffers=True).requires_grad_(False)
 
     @torch.no_grad()
     def teach(self, images: torch.Tensor) -> torch.Tensor:  # (B,3,H,W) normalised -> (B,H,W) in [0,1]
@@ -48,6 +48,8 @@ class SelfKD(NoKD):
     def targets(self, images, density, fixations, epoch):
         "(target, 0): the ground truth alone in the first epoch, then the mixture."
         if epoch == 0 or self.teacher.n_averaged == 0: return density, 0
+        if self.protocol == 'native' and density.sum((1, 2)).max() > 1.01:
+            raise ValueError("targets must be densities that sum to 1: use SelfKD(protocol='authors') with data of the authors' protocol")
         teacher = self.teach(images)
         if self.protocol == 'native': teacher = teacher / teacher.sum((1, 2), keepdim=True).clamp(min=torch.finfo(teacher.dtype).tiny)
         return self.alpha * density + (1 - self.alpha) * teacher, 0
@@ -55,3 +57,8 @@ class SelfKD(NoKD):
     def epoch_end(self, student, epoch, improved):
         "After an improving epoch the student's weights join the mean."
         if improved: self.teacher.update_parameters(student)
+
+# %% ../nbs/05_selfkd.ipynb #675c5854
+def _running_mean(mean, new, n):
+    "Equal weights. (AveragedModel's own default does not take integer buffers on a GPU.)"
+    return mean + (new - mean) / (n + 1)

@@ -14,7 +14,7 @@ import numpy as np
 __all__ = ['SPACES', 'Arch', 'Stage', 'SearchSpace', 'alphanet_space', 'mobilenetv2_space', 'tiny_space', 'named_space',
            'make_divisible', 'ConvSpec', 'BlockSpec', 'Plan', 'plan']
 
-# %% ../nbs/02_space.ipynb #87ae0edc
+# %% ../nbs/02_space.ipynb #2d94961a
 @dataclass(frozen=True)
 class Arch:
     """One architecture: an immutable, hashable value of Python ints.
@@ -53,6 +53,7 @@ class Arch:
         """The architecture of a dict in the naming of SalNAS's and AlphaNet's code.
 
         Their `width` has one entry more, for a layer that SalNAS removed: it never has an effect and is dropped."""
+        if missing := [f.name for f in fields(cls) if f.name not in genes]: raise ValueError(f'the dict of an architecture lacks {missing}')
         genes = {f.name: genes[f.name] for f in fields(cls)}
         return cls(**{**genes, 'width': genes['width'][:len(genes['depth']) + 1]})
 

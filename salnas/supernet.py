@@ -99,7 +99,7 @@ def _drop_path(x, rate):
     keep = torch.rand(len(x), 1, 1, 1, device=x.device) >= rate
     return x * keep / (1 - rate)
 
-# %% ../nbs/03_supernet.ipynb #345b5147
+# %% ../nbs/03_supernet.ipynb #2ccfb587
 class Network(nn.Module):
     """Encoder-decoder saliency network that computes `plan`s.
 
@@ -122,7 +122,7 @@ class Network(nn.Module):
 
     def normalise(self, images: torch.Tensor) -> torch.Tensor:
         "Images (B,3,H,W) in [0,1] to the network's input range."
-        return (images - self.mean.view(3, 1, 1)) / self.std.view(3, 1, 1)
+        return ((images - self.mean.view(3, 1, 1)) / self.std.view(3, 1, 1)).to(self.mean.dtype)
 
     def features(
         self,
@@ -183,7 +183,7 @@ def _resize_to(x, resolution):
     size = _input_size(x.shape[2:], resolution)
     return x if x.shape[2:] == torch.Size(size) else F.interpolate(x, size, mode='bicubic', align_corners=False)
 
-# %% ../nbs/03_supernet.ipynb #64aea9ce
+# %% ../nbs/03_supernet.ipynb #40900fd0
 class Subnet(Network):
     "One fixed network: what `Supernet.extract` returns. It knows its `space` and its `arch`."
 
@@ -221,7 +221,9 @@ class Supernet(Network):
     def plan_of(self, arch: Arch | None) -> Plan:
         "The plan of `arch` (None: the active one); an architecture outside the space is a ValueError."
         arch = arch or self.active
-        if arch not in self._plans: self._plans[arch] = plan(self.space, arch)
+        if arch not in self._plans:
+            if len(self._plans) == 256: self._plans.clear()  # a training meets hundreds of thousands
+            self._plans[arch] = plan(self.space, arch)
         return self._plans[arch]
 
     def activate(self, arch: Arch):
@@ -248,11 +250,12 @@ class Supernet(Network):
         net.load_state_dict({k: cut(shared[k], v.shape).clone() for k, v in net.state_dict().items()}, assign=True)
         return net.train(self.training)
 
-# %% ../nbs/03_supernet.ipynb #cf5c1732
+# %% ../nbs/03_supernet.ipynb #cba36a1d
 def parameters(model: nn.Module) -> int:
     "How many weights a network has; buffers such as batch-norm statistics are not counted."
     return sum(p.numel() for p in model.parameters())
 
+# %% ../nbs/03_supernet.ipynb #a83135d8
 @torch.no_grad()
 def macs(
     model: nn.Module,  # a fixed network, or a supernet (then its active architecture)
@@ -265,12 +268,11 @@ def macs(
     model.train(mode)
     return counter.get_total_flops() // 2
 
-# %% ../nbs/03_supernet.ipynb #71c0c4cc
+# %% ../nbs/03_supernet.ipynb #4ef93564
 def _read_tensors(path):
     "All tensors of a .safetensors or torch file, outermost wrappers and `module.` prefixes removed."
     path = Path(path)
-    if path.suffix == '.safetensors': return load_file(path)
-    try: state = torch.load(path, map_location='cpu', weights_only=True)
+    try: state = load_file(path) if path.suffix == '.safetensors' else torch.load(path, map_location='cpu', weights_only=True)
     except FileNotFoundError: raise
     except Exception as e:
         raise ValueError(f'{path} is damaged or holds more than tensors and was not read; save its state_dict alone and try again') from e

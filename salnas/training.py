@@ -88,7 +88,7 @@ def sandwich_step(
         losses.append(loss.item())
     return losses
 
-# %% ../nbs/04_training.ipynb #f1ed7952
+# %% ../nbs/04_training.ipynb #1522b14f
 def batches(
     dataset: SaliencyDataset,
     batch_size: int = 16,
@@ -121,7 +121,7 @@ def calibrate_bn(
 
 def calibrated(
     net: Supernet | Subnet,  # left as it is
-    train: SaliencyDataset,  # gives the images for calibration
+    train: SaliencyDataset,  # gives the images for calibration: training images, or under `authors` theirs, the validation images
     arch: Arch | None = None,  # which network of a supernet; None: the largest
     images: int = 128,  # how many training images
     batch_size: int = 16,
@@ -131,7 +131,7 @@ def calibrated(
     sub = net.extract(arch or net.space.max()) if isinstance(net, Supernet) else copy.deepcopy(net)
     return calibrate_bn(sub.to(memory_format=torch.channels_last), batches(train, batch_size, images), autocast)
 
-# %% ../nbs/04_training.ipynb #2aff75b0
+# %% ../nbs/04_training.ipynb #26bb77be
 def predict_maps(
     model: Network | Callable[[dict], torch.Tensor],  # a network, or a function of a batch
     batch: dict,  # with `image` (B,3,H,W) in [0,1]
@@ -152,9 +152,10 @@ def evaluate(
     at: str = 'grid',  # 'grid': score at dataset.size; 'native': at each picture's own size
     autocast: bool = False,  # predict in bfloat16
 ) -> pd.DataFrame:  # one row per image (index: its name), one column per metric: CC KLD NSS SIM AUC sAUC IG
-    """Scores of every image. Under the `authors` protocol maps are blurred first, as theirs are (11x11, sigma 10.5).
+    """Scores of every image, with the metrics' default conventions. Under the `authors` protocol maps are blurred first, as theirs are (11x11, sigma 10.5).
 
     Negatives of sAUC: all fixations of the other images of the part. Baseline of IG: `centre_bias` of the training images."""
+    if isinstance(model, Supernet): raise ValueError('a supernet has no statistics that fit one network: evaluate calibrated(supernet, train, arch)')
     if at not in ('grid', 'native'): raise ValueError(f"unknown grid {at!r}: choose 'grid' or 'native'")
     score, rows, names = _Scorer(dataset), [], []
     for batch in batches(dataset, batch_size):
@@ -251,13 +252,13 @@ def load_checkpoint(
     net.load_state_dict(tensors, assign=True)
     return net.eval()
 
-# %% ../nbs/04_training.ipynb #3dae4593
+# %% ../nbs/04_training.ipynb #fff72ceb
 @dataclass(frozen=True)
 class Settings:
     "Everything that shapes a training run but the data, the network, the teacher and the seed."
     epochs: int = 8
     batch_size: int = 16
-    size: tuple[int, int] = (192, 256)  # (height, width) of inputs and targets
+    size: tuple[int, int] = (192, 256)  # (height, width) at which to load the data; `fit` takes the data as it is
     n_random: int = 2  # random architectures per sandwich step
     optimizer: str = 'adamw'  # 'adamw' with one cycle, or 'sgd' with cosine restarts every 10 epochs
     lr_encoder: float = 6e-4  # peak learning rate of first, stages and head
@@ -266,7 +267,7 @@ class Settings:
     dropout: float = .2  # of the largest network
     drop_connect: float = .2  # of the largest network, at its last block
     clip: float = 0.  # gradients are clipped to this absolute value; 0: not at all
-    jitter: bool = False  # colour jitter of the training images
+    jitter: bool = False  # colour jitter of the training images; SalNAS uses it for SALICON only
     autocast: bool = False  # bfloat16 where it is safe
     calibration: int = 128  # training images for batch-norm calibration
 
@@ -275,10 +276,10 @@ PROFILES = {
     'smoke': Settings(epochs=2, size=(48, 64), n_random=1, lr_encoder=1e-3, calibration=32),
     'cpu': Settings(autocast=True),
     'paper': Settings(epochs=20, batch_size=64, size=(288, 384), optimizer='sgd', lr_encoder=.1, lr_decoder=.1, weight_decay=1e-5, clip=1.,
-                      jitter=True, autocast=True, calibration=4096),
+                      autocast=True, calibration=4096),
 }
 
-FOR_SPACE = {('cpu', 'tiny'): dict(epochs=14, size=(96, 128), lr_encoder=3e-3, lr_decoder=3e-3, autocast=False)}  # it starts from nothing, and is small
+FOR_SPACE = {('cpu', 'tiny'): dict(epochs=10, size=(96, 128), lr_encoder=3e-3, lr_decoder=3e-3, autocast=False)}  # it starts from nothing, and is small
 
 def named_profile(
     name: str,  # 'smoke', 'cpu' or 'paper'
@@ -338,7 +339,7 @@ class NoKD:
     def epoch_end(self, student: Network, epoch: int, improved: bool):
         "Called after validation; `improved` tells whether this epoch's score was the best so far (or equal)."
 
-# %% ../nbs/04_training.ipynb #fe836536
+# %% ../nbs/04_training.ipynb #e4067321
 def fit(
     net: Supernet | Subnet,  # changed in place; ends in evaluation mode with the weights of its best epoch
     train: SaliencyDataset,
@@ -352,7 +353,7 @@ def fit(
     """Train a supernet by sandwich steps, or fine-tune one fixed network.
 
     Returns per epoch: mean losses (`loss_max`, `loss_random`, `loss_min`, or `loss` for a fixed network), validation metrics of the largest network, `score`
-    (`selection_score`), `improved`, `lr`, `seconds`. Torch's global random state is left as it was."""
+    (`selection_score`), `improved`, `lr` (the highest, at the epoch's start), `seconds`. Torch's global random state is left as it was."""
     kd, out = kd or NoKD(), output_dir and Path(output_dir)
     if len(train) < settings.batch_size: settings = replace(settings, batch_size=len(train))
     device = net.mean.device
@@ -362,17 +363,16 @@ def fit(
     kd.start(net, settings.epochs)
     optimizer, scheduler, per = make_optimizer(net, settings, len(loader), kd.parameters())
     best, rows, weights = math.inf, [], None
-    with torch.random.fork_rng([device] if device.type == 'cuda' else []):
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         for epoch in range(settings.epochs):
-            started = time.perf_counter()
-            losses = []
+            started, losses, lr = time.perf_counter(), [], max(g['lr'] for g in optimizer.param_groups)
             for batch in tqdm(loader, f'epoch {epoch + 1}/{settings.epochs}', leave=False, disable=not progress):
                 losses.append(_step(net.train(), batch, kd, optimizer, settings, rng, epoch))
                 if per == 'batch': scheduler.step()
             if per == 'epoch': scheduler.step()
-            rows.append(_epoch_row(net, losses, epoch, scheduler, time.perf_counter() - started))
-            sub = calibrated(net, train, None, settings.calibration, settings.batch_size, settings.autocast)
+            rows.append(_epoch_row(net, losses, epoch, lr, time.perf_counter() - started))
+            sub = calibrated(net, val if train.protocol == 'authors' else train, None, settings.calibration, settings.batch_size, settings.autocast)
             scores = evaluate(sub, val, settings.batch_size, autocast=settings.autocast)
             score = selection_score(scores)
             improved = score <= best
@@ -386,7 +386,7 @@ def fit(
     net.eval()
     return pd.DataFrame(rows).set_index('epoch')
 
-# %% ../nbs/04_training.ipynb #cb16f822
+# %% ../nbs/04_training.ipynb #e8c86dc9
 def _step(net, batch, kd, optimizer, settings, rng, epoch):
     "One batch: mirror at random, ask for the target, let every architecture of the sandwich learn, step."
     batch = hflip(batch, torch.as_tensor(rng.random(len(batch['name'])) < .5))
@@ -397,22 +397,24 @@ def _step(net, batch, kd, optimizer, settings, rng, epoch):
     optimizer.zero_grad(set_to_none=True)
     with torch.autocast(images.device.type, torch.bfloat16, enabled=settings.autocast): target, teacher_loss = kd.targets(images, density, fixations, epoch)
     if torch.is_tensor(teacher_loss): teacher_loss.backward()
-    losses = sandwich_step(net, images, target, fixations, archs, settings.dropout, settings.drop_connect, settings.autocast)
+    largest = isinstance(net, Supernet) or net.arch == net.space.max()  # only the largest network is regularised, also alone
+    losses = sandwich_step(net, images, target, fixations, archs, settings.dropout * largest, settings.drop_connect * largest, settings.autocast)
     if settings.clip: nn.utils.clip_grad_value_([p for g in optimizer.param_groups for p in g['params']], settings.clip)
     optimizer.step()
     return losses
 
-def _epoch_row(net, losses, epoch, scheduler, seconds):
-    mean = np.mean(losses, 0)
-    parts = {'loss_max': mean[0], 'loss_random': mean[1:-1].mean() if len(mean) > 2 else math.nan, 'loss_min': mean[-1]} if isinstance(net, Supernet) else {'loss': mean[0]}
-    return {'epoch': epoch} | {k: float(v) for k, v in parts.items()} | {'lr': max(scheduler.get_last_lr()), 'seconds': round(seconds, 2)}
+def _epoch_row(net, losses, epoch, lr, seconds):
+    first, *rest = np.mean(losses, 0).tolist()
+    parts = {'loss_max': first, 'loss_min': rest.pop()} if rest else {'loss': first}
+    if rest: parts['loss_random'] = sum(rest) / len(rest)
+    return {'epoch': epoch} | parts | {'lr': lr, 'seconds': round(seconds, 2)}
 
 def _record(out, net, rows, improved):
     write_atomically(out / 'log.jsonl', ''.join(json.dumps(r) + '\n' for r in rows).encode())
     save_checkpoint(net, out / 'last.safetensors', **rows[-1])
     if improved: save_checkpoint(net, out / 'best.safetensors', **rows[-1])
 
-# %% ../nbs/04_training.ipynb #aea511c6
+# %% ../nbs/04_training.ipynb #b0a985e1
 def provenance(
     device: str | torch.device = 'cpu',  # where the run computed
 ) -> dict:  # commit, versions, device, date
@@ -423,8 +425,9 @@ def provenance(
     inside = Path(git('rev-parse', '--show-toplevel') or os.devnull) / 'settings.ini'
     commit = git('rev-parse', 'HEAD') + ('-dirty' if git('status', '--porcelain', '--untracked-files=no') else '') if inside.is_file() else ''
     device = torch.device(device)
-    name = torch.cuda.get_device_name(device) if device.type == 'cuda' else f'{platform.machine()} CPU, {torch.get_num_threads()} threads'
-    versions = {p: version(p) for p in ('salnas', 'torch', 'torchvision', 'numpy')} | {'python': platform.python_version()}
+    cpu = f'{platform.machine()} CPU, {torch.get_num_threads()} threads'
+    name = torch.cuda.get_device_name(device) if device.type == 'cuda' else cpu if device.type == 'cpu' else device.type
+    versions = {'salnas': salnas.__version__} | {p: version(p) for p in ('torch', 'torchvision', 'numpy')} | {'python': platform.python_version()}
     return {'commit': commit, 'versions': versions, 'device': name, 'date': datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds')}
 
 def save_result(
@@ -443,7 +446,7 @@ def save_result(
 ) -> dict:  # what was written
     "Write one run's result, atomically."
     folder = Path(folder)
-    result = {'experiment': experiment, 'model': model, 'dataset': dataset.name, 'edition': dataset.meta['edition'], 'protocol': dataset.protocol,
+    result = {'experiment': experiment, 'model': model, 'dataset': dataset.name, 'edition': dataset.meta.get('edition', ''), 'protocol': dataset.protocol,
               'split': dataset.split, 'seed': seed, 'profile': profile, 'parameters': parameters,
               'metrics': {k: float(v) for k, v in rows.mean().items()}, 'per_image': 'per_image.csv', 'cost': cost, 'time_s': round(time_s, 1),
               'provenance': provenance(device)}

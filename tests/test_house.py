@@ -22,7 +22,7 @@ NOTEBOOKS = sorted(p for p in (ROOT / 'nbs').rglob('*.ipynb') if not any(part[0]
 def tree(tmp_path_factory):
     "A copy of the tree, so that a check never changes what it checks."
     copy = tmp_path_factory.mktemp('tree') / 'salnas'
-    ignore = shutil.ignore_patterns('.git', '.venv*', 'runs', '_proc', '_docs', 'results', '*.egg-info', '__pycache__', '.pytest_cache', '.ipynb_checkpoints')
+    ignore = shutil.ignore_patterns('.git', '.venv*', 'runs', '_proc', '_docs', 'results', 'data', '*.egg-info', '__pycache__', '.pytest_cache', '.ipynb_checkpoints')
     shutil.copytree(ROOT, copy, ignore=ignore, symlinks=True)
     return copy
 
@@ -91,7 +91,8 @@ def test_papermill_parameters_arrive(tmp_path):
     results = {r['model']: r for r in map(json.loads, (p.read_text() for p in out.glob('*/result.json')))}
     assert {'none, largest', 'none, smallest', 'self-kd, largest', 'self-kd, smallest', 'centre bias', 'true density'} == set(results)
     for r in results.values():
-        assert (r['seed'], r['profile'], r['parameters']['alpha'], r['parameters']['epochs']) == (3, 'smoke', .25, 1)
+        assert (r['seed'], r['profile']) == (3, 'smoke')
+        if r['cost']: assert (r['parameters']['epochs'], r['parameters']['alpha']) == (1, .25 if 'self-kd' in r['model'] else None)
         assert (r['dataset'], r['edition'], r['protocol'], r['split'], r['experiment']) == ('popout', 'popout-1', 'native', 'test', '05_selfkd')
         assert r['provenance']['versions']['torch'] and set(r['metrics']) == {'CC', 'KLD', 'NSS', 'SIM', 'AUC', 'sAUC', 'IG'}
     assert len((out / 'none' / 'log.jsonl').read_text().splitlines()) == 1
