@@ -99,7 +99,20 @@ def _drop_path(x, rate):
     keep = torch.rand(len(x), 1, 1, 1, device=x.device) >= rate
     return x * keep / (1 - rate)
 
-# %% ../nbs/03_supernet.ipynb #2ccfb587
+# %% ../nbs/03_supernet.ipynb #9465cdea
+IMAGENET_MEAN, IMAGENET_STD = (.485, .456, .406), (.229, .224, .225)  # of the ImageNet training images in [0,1]; torchvision's
+
+def _input_size(size, resolution):
+    "The size with the same proportions whose long side is `resolution`, at least 32 on the short side."
+    h, w = size
+    scale = resolution / max(h, w)
+    return max(32, round(h * scale)), max(32, round(w * scale))
+
+def _resize_to(x, resolution):
+    size = _input_size(x.shape[2:], resolution)
+    return x if x.shape[2:] == torch.Size(size) else F.interpolate(x, size, mode='bicubic', align_corners=False)
+
+# %% ../nbs/03_supernet.ipynb #28edc90b
 class Network(nn.Module):
     """Encoder-decoder saliency network that computes `plan`s.
 
@@ -169,19 +182,6 @@ class Network(nn.Module):
     ) -> torch.Tensor:  # (B,H,W): maps in [0,1], or logits
         "Saliency maps of normalised images."
         return self._maps(x, self.plan, logits, dropout, drop_connect)
-
-
-IMAGENET_MEAN, IMAGENET_STD = (.485, .456, .406), (.229, .224, .225)  # of the ImageNet training images in [0,1]; torchvision's
-
-def _input_size(size, resolution):
-    "The size with the same proportions whose long side is `resolution`, at least 32 on the short side."
-    h, w = size
-    scale = resolution / max(h, w)
-    return max(32, round(h * scale)), max(32, round(w * scale))
-
-def _resize_to(x, resolution):
-    size = _input_size(x.shape[2:], resolution)
-    return x if x.shape[2:] == torch.Size(size) else F.interpolate(x, size, mode='bicubic', align_corners=False)
 
 # %% ../nbs/03_supernet.ipynb #40900fd0
 class Subnet(Network):

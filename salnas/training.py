@@ -131,7 +131,7 @@ def calibrated(
     sub = net.extract(arch or net.space.max()) if isinstance(net, Supernet) else copy.deepcopy(net)
     return calibrate_bn(sub.to(memory_format=torch.channels_last), batches(train, batch_size, images), autocast)
 
-# %% ../nbs/04_training.ipynb #26bb77be
+# %% ../nbs/04_training.ipynb #99cf1a69
 def predict_maps(
     model: Network | Callable[[dict], torch.Tensor],  # a network, or a function of a batch
     batch: dict,  # with `image` (B,3,H,W) in [0,1]
@@ -145,6 +145,7 @@ def predict_maps(
     model.train(mode)
     return maps.float().cpu()
 
+# %% ../nbs/04_training.ipynb #1b2d3043
 def evaluate(
     model: Network | Callable[[dict], torch.Tensor],  # a network (calibrated), or a function of a batch -> (B,H,W)
     dataset: SaliencyDataset,
@@ -172,6 +173,7 @@ def _authors_blur(maps):
     x = F.pad(maps[:, None], (5, 5, 5, 5), mode='reflect')
     return F.conv2d(F.conv2d(x, k), k.transpose(2, 3)).squeeze(1)
 
+# %% ../nbs/04_training.ipynb #7676c781
 class _Scorer:
     "Scores maps of a part, knowing what one image's score needs of the others: their fixations, and the training images' centre bias."
 
@@ -207,9 +209,7 @@ def selection_score(
     m = rows.mean()
     return float(m.KLD + (1 - m.CC) + (1 - m.SIM) + (1 - m.AUC) + 1 / (1 + math.exp(m.NSS)))
 
-# %% ../nbs/04_training.ipynb #38cf17bc
-CHECKPOINT_FORMAT = 1
-
+# %% ../nbs/04_training.ipynb #e41b8c9d
 def write_atomically(
     path: str | Path,  # of the file; its folder is made when missing
     data: bytes,
@@ -224,6 +224,9 @@ def write_atomically(
         os.replace(aside, path)
     except BaseException: Path(aside).unlink(missing_ok=True); raise
     return path
+
+# %% ../nbs/04_training.ipynb #9e3ee73d
+CHECKPOINT_FORMAT = 1
 
 def save_checkpoint(
     net: Supernet | Subnet,
