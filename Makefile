@@ -1,6 +1,7 @@
 # make selfkd   the main job: the Self-KD notebook through papermill, on the embedded data set
 # make test     everything that must hold before a commit lands (under 20 minutes)
-# Both create .venv on first use; later runs start at once.
+# make test-slow  what takes longer: killed trainings
+# All create .venv on first use; later runs start at once.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,14 +9,17 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export JUPYTER_PREFER_ENV_PATH = 1
 
-.PHONY: selfkd test clean
+.PHONY: selfkd test test-slow clean
 selfkd: $(READY)
 	$(BIN)/papermill nbs/05_selfkd.ipynb runs/05_selfkd.ipynb --cwd nbs
 	@echo "executed notebook: runs/05_selfkd.ipynb; one result.json per model: runs/05_selfkd/"
 
 test: $(READY)
 	$(BIN)/nbdev_test --n_workers 1
-	$(BIN)/python -m pytest -q tests
+	$(BIN)/python -m pytest -q tests --ignore tests/slow
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -q tests/slow
 
 $(READY): settings.ini setup.py
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10))" || { echo "salnas needs Python 3.10 or newer: make PYTHON=python3.12 ..."; exit 1; }

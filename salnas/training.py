@@ -30,13 +30,13 @@ from .space import Arch, SearchSpace
 from .supernet import Network, Subnet, Supernet
 
 # %% auto #0
-__all__ = ['INPLACE', 'PRECISIONS', 'CHECKPOINT_FORMAT', 'PROFILES', 'FOR_SPACE', 'STATE_FORMAT', 'saliency_loss',
-           'alpha_divergence', 'adaptive_alpha', 'in_precision', 'sandwich', 'sandwich_step', 'batches', 'calibrate_bn',
-           'calibrated', 'predict_maps', 'evaluate', 'authors_blur', 'selection_score', 'write_atomically',
-           'save_checkpoint', 'load_checkpoint', 'Settings', 'named_profile', 'make_optimizer', 'NoKD', 'write_state',
-           'read_state', 'distributed', 'train_step', 'fit', 'provenance', 'save_result']
+__all__ = ['INPLACE', 'PRECISIONS', 'CHECKPOINT_FORMAT', 'PROFILES', 'FOR_DATA', 'SIZE_OF_OTHERS', 'FOR_SPACE', 'STATE_FORMAT',
+           'saliency_loss', 'alpha_divergence', 'adaptive_alpha', 'in_precision', 'sandwich', 'sandwich_step',
+           'batches', 'calibrate_bn', 'calibrated', 'predict_maps', 'evaluate', 'authors_blur', 'selection_score',
+           'write_atomically', 'save_checkpoint', 'load_checkpoint', 'Settings', 'named_profile', 'make_optimizer',
+           'NoKD', 'write_state', 'read_state', 'distributed', 'train_step', 'fit', 'provenance', 'save_result']
 
-# %% ../nbs/04_training.ipynb #8a2842ea
+# %% ../nbs/04_training.ipynb #630db850
 def saliency_loss(
     pred: torch.Tensor,  # (B,H,W) maps, any positive scale
     density: torch.Tensor,  # (B,H,W) targets, any positive scale
@@ -48,7 +48,7 @@ def saliency_loss(
     Without any such image the loss is 0, with a gradient of zeros."""
     weights = {'kld': 1., 'cc': 1., 'nss': 1.} if weights is None else weights
     if unknown := set(weights) - set(_TERMS): raise ValueError(f'unknown loss terms {sorted(unknown)}: choose among {", ".join(_TERMS)}')
-    seen = (density.sum((1, 2)) > 0) & (fixations.sum((1, 2)) > 0)
+    seen = (density.sum((1, 2)) != 0) & (fixations.sum((1, 2)) != 0)  # a NaN counts as seen: it must show in the loss
     if not seen.any(): return pred.sum() * 0
     if not seen.all(): pred, density, fixations = pred[seen], density[seen], fixations[seen]
     return sum(w * _TERMS[name](pred, density, fixations) for name, w in weights.items() if w)
@@ -310,7 +310,7 @@ def load_checkpoint(
     net.load_state_dict(tensors, assign=True)
     return net.eval()
 
-# %% ../nbs/04_training.ipynb #5ca96d90
+# %% ../nbs/04_training.ipynb #a2afdca2
 @dataclass(frozen=True)
 class Settings:
     "Everything that shapes a training run but the data, the network, the teacher and the seed."
@@ -349,16 +349,21 @@ PROFILES = {
                       precision='fp16', calibration=4096),
 }
 
+FOR_DATA = {('paper', 'salicon'): dict(jitter=True)}  # SalNAS: colour jitter for SALICON alone, and 384x384 for all others
+SIZE_OF_OTHERS = {'paper': (384, 384)}
+
 FOR_SPACE = {('cpu', 'tiny'): dict(epochs=10, size=(96, 128), lr_encoder=3e-3, lr_decoder=3e-3, precision='fp32')}  # it starts from nothing, and is small
 
 def named_profile(
     name: str,  # 'smoke', 'cpu' or 'paper'
     space: str = '',  # name of the space: `tiny` wants other rates and sizes of the `cpu` profile
+    dataset: str = 'salicon',  # name of the data set: the `paper` profile has another size and no colour jitter for all but SALICON
     **changes,  # fields of Settings to replace
 ) -> Settings:
     "The settings of a profile with some replaced; an unknown name is a ValueError that lists the valid ones."
     if name not in PROFILES: raise ValueError(f'unknown profile {name!r}: choose one of {", ".join(PROFILES)}')
-    return replace(PROFILES[name], **{**FOR_SPACE.get((name, space), {}), **changes})
+    of_data = {'size': SIZE_OF_OTHERS[name]} if dataset != 'salicon' and name in SIZE_OF_OTHERS else {}
+    return replace(PROFILES[name], **{**FOR_SPACE.get((name, space), {}), **of_data, **FOR_DATA.get((name, dataset), {}), **changes})
 
 # %% ../nbs/04_training.ipynb #d8660e2a
 def make_optimizer(
@@ -503,7 +508,7 @@ def _reduce(params, losses, bad):
     *losses, bad = flat[-len(tail):].tolist()
     return [l / world for l in losses], bad > 0
 
-# %% ../nbs/04_training.ipynb #e377894d
+# %% ../nbs/04_training.ipynb #24a92f51
 def train_step(
     net: Network,  # in training mode
     batches: Iterable[dict],  # this process's `accumulate` batches
@@ -512,7 +517,7 @@ def train_step(
     settings: Settings,
     at: tuple[int, int, int] = (0, 0, 0),  # seed, epoch, step: where the random streams come from
     scaler: torch.amp.GradScaler | None = None,  # of 'fp16'
-) -> list[float] | None:  # mean loss per architecture; None: the step was skipped
+) -> list[float] | None:  # mean loss per architecture; None: a loss or gradient was not finite and the step was skipped
     """Mirror, ask for the target, let every architecture of the sandwich learn from every batch, average, clip, step.
 
     With `nonfinite='stop'` a loss or gradient that is not finite is a FloatingPointError that names the images; the weights are as before."""
@@ -520,6 +525,7 @@ def train_step(
     archs = sandwich(net.space, settings.n_random, np.random.default_rng(_stream(seed, epoch, step))) if isinstance(net, Supernet) else [None]
     params = [p for g in optimizer.param_groups for p in g['params']]
     optimizer.zero_grad(set_to_none=True)
+    if scaler: scaler.scale(torch.zeros((), device=net.mean.device))  # it makes its state at first use
     scale = (scaler.get_scale() if scaler else 1.) / (settings.accumulate * world)
     losses, names, trouble = [], [], None
     for i, batch in enumerate(batches):
@@ -542,7 +548,7 @@ def train_step(
     else:
         before = scaler.get_scale()
         scaler.step(optimizer), scaler.update()
-        if scaler.get_scale() < before: return None
+        if scaler.get_scale() < before: return losses  # too large a scale: no step was made
     kd.step_end(net)
     return losses
 
@@ -559,7 +565,7 @@ def _learn(net, batch, kd, archs, settings, epoch, scale):
     return sandwich_step(net, images, target, fixations, archs, settings.dropout * regularised, settings.drop_connect * regularised, settings.precision,
                          inplace=settings.inplace, scale=scale)
 
-# %% ../nbs/04_training.ipynb #67eda4b1
+# %% ../nbs/04_training.ipynb #dbc4d85b
 def fit(
     net: Supernet | Subnet,  # changed in place; ends in evaluation mode with the weights of its best epoch
     train: SaliencyDataset,
@@ -592,9 +598,9 @@ def fit(
                         precision=settings.precision)
     kd.start(net, settings.epochs, calibrate)
     run = _Run(net, kd, settings, len(train) // need, seed, f'{train.name} {train.meta.get("edition", "")} {train.protocol}: {len(train)} images of {train.size}')
+    if out and rank == 0:  # what a killed save left aside, and what another run left when this one does not go on from it
+        for old in (p for k in ('.*.pt.*', '.*.safetensors.*', '.log.jsonl.*', *(() if resume else ('state-*.pt', 'epoch-*.safetensors'))) for p in out.glob(k)): old.unlink()
     if out and resume: run.load(read_state(out))
-    elif out and rank == 0:
-        for old in [*out.glob('state-*.pt'), *out.glob('epoch-*.safetensors')]: old.unlink()
     with _own_randomness(), _deterministic(settings.deterministic):
         while run.epoch < settings.epochs:
             steps = tqdm(run.batches(train, rank, world), f'epoch {run.epoch + 1}/{settings.epochs}', leave=False, disable=not progress or rank > 0)
@@ -612,7 +618,7 @@ def fit(
     net.eval()
     return pd.DataFrame(run.rows).set_index('epoch')
 
-# %% ../nbs/04_training.ipynb #88c6e95b
+# %% ../nbs/04_training.ipynb #45bb4cd6
 class _Run:
     "Where a training run stands."
 
@@ -637,11 +643,11 @@ class _Run:
         for _ in range(len(shards)): yield [next(loader) for _ in range(a)]
 
     def train(self, batches):
-        started = time.perf_counter()
+        started, scale = time.perf_counter(), self.scaler and self.scaler.get_scale()
         losses = train_step(self.net.train(), batches, self.kd, self.optimizer, self.settings, (self.seed, self.epoch, self.step), self.scaler)
         self.step += 1
-        if losses is None: self.skipped += 1
-        else: self.losses.append(losses)
+        self.skipped += losses is None or bool(scale) and self.scaler.get_scale() < scale
+        if losses is not None: self.losses.append(losses)
         with warnings.catch_warnings():  # a skipped first step is no mistake in the order of calls
             warnings.filterwarnings('ignore', 'Detected call of `lr_scheduler.step', UserWarning)
             if self.per == 'batch' or self.step == self.steps: self.scheduler.step()

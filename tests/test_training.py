@@ -1,0 +1,74 @@
+"Training as a user starts it: several processes, the command line, the published recipe."
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from salnas.data import SaliencyDataset, popout
+from salnas.selfkd import SelfKD, main
+from salnas.space import alphanet_space
+from salnas.supernet import Supernet, _authors_names
+from salnas.training import fit, load_checkpoint, named_profile
+
+HERE, BIN = Path(__file__).parent, Path(sys.executable).parent
+
+
+def run(*command, **env):
+    done = subprocess.run(list(map(str, command)), env=os.environ | {'OMP_NUM_THREADS': '1'} | env, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+@pytest.mark.parametrize('kd', ['none', 'self-kd'])
+def test_two_processes_compute_the_gradients_of_one(tmp_path, kd):
+    "One process accumulates the same two batches per step that two processes share."
+    run(sys.executable, HERE / 'two_processes.py', tmp_path / 'one', kd, 2)
+    run(BIN / 'torchrun', '--nproc-per-node', 2, HERE / 'two_processes.py', tmp_path / 'two', kd, 1)
+    one, *two = (torch.load(tmp_path / f, weights_only=True) for f in ('one.0.pt', 'two.0.pt', 'two.1.pt'))
+    assert len(one['gradients']) == 6 and all(len(t['gradients']) == 6 for t in two)
+    errors = [((a - b).abs().max() / a.abs().max()).item() for t in two for a, b in zip(one['gradients'], t['gradients'])]
+    print(f'{kd}: largest difference of a gradient {max(errors):.1e} of the largest gradient, over six steps')
+    assert max(errors) < 1e-5
+    assert all(torch.equal(two[0]['weights'][k], two[1]['weights'][k]) for k in one['weights'])  # the processes agree to the last bit
+
+
+def test_the_command_trains_alone_and_under_torchrun_and_resumes(tmp_path):
+    common = ['--profile', 'smoke', '--kd', 'self-kd', '--kd-set', 'teacher=ema', '--resume', '--set', 'epochs=2', 'batch_size=8', 'calibration=16']
+    alone = run(BIN / 'salnas_train', *common, 'accumulate=2', '--output-dir', tmp_path / 'alone')
+    both = run(BIN / 'torchrun', '--nproc-per-node', 2, '--no-python', BIN / 'salnas_train', *common, '--output-dir', tmp_path / 'both')
+    metrics = {k: json.loads((tmp_path / k / 'largest/result.json').read_text())['metrics'] for k in ('alone', 'both')}
+    assert metrics['alone'] == pytest.approx(metrics['both'], rel=1e-3)
+    assert alone.count('CC') == 2 and both.count('CC') == 2  # only the first process reports
+    rows = [json.loads(line) for line in (tmp_path / 'both/log.jsonl').read_text().splitlines()]
+    assert [r['epoch'] for r in rows] == [0, 1]
+    assert run(BIN / 'salnas_train', *common, 'accumulate=2', '--output-dir', tmp_path / 'alone') == alone  # finished: resuming trains nothing
+    assert load_checkpoint(tmp_path / 'alone/largest/net.safetensors').arch
+
+
+@pytest.mark.parametrize('arguments, word', [(['--set', 'epoch=3'], 'epoch'), (['--set', 'epochs'], 'NAME=VALUE'), (['--kd-set', 'alpha=.5'], 'none has no option alpha'), (['--kd', 'multi-step'], 'folder=')])
+def test_the_command_refuses_what_it_does_not_know(tmp_path, arguments, word):
+    with pytest.raises((SystemExit, ValueError), match=re.escape(word)): main(['--output-dir', str(tmp_path), *arguments])
+
+
+def test_the_published_recipe_runs(tmp_path):
+    "Two steps of the `paper` profile in the paper's space, from a file with the names and shapes of AlphaNet's checkpoint; batches of 2 instead of 64, bfloat16."
+    reference = Supernet(alphanet_space(), seed=3)
+    own, generator = reference.state_dict(), torch.Generator().manual_seed(0)
+    state = {f'module.{theirs}': own[ours] * (1 + .1 * torch.rand(own[ours].shape, generator=generator)) for ours, theirs in _authors_names(reference.plan, decoder=False).items()}
+    torch.save({'state_dict': state}, tmp_path / 'alphanet_pretrained.pth.tar')
+    net = Supernet(alphanet_space(), seed=0).load_encoder(tmp_path / 'alphanet_pretrained.pth.tar')
+    assert torch.equal(net.first.conv.weight, state['module.first_conv.conv.conv.weight']) and not torch.equal(net.decoder[0].conv.weight, reference.decoder[0].conv.weight)
+    settings = replace(named_profile('paper', 'alphanet'), epochs=2, batch_size=2, calibration=2)
+    assert (settings.optimizer, settings.lr_encoder, settings.lr_decoder, settings.weight_decay, settings.clip, settings.precision) == ('sgd', .1, .1, 1e-5, 1., 'fp16')
+    assert (settings.size, settings.n_random, settings.jitter, settings.dropout, settings.drop_connect) == ((288, 384), 2, True, .2, .2)
+    train, val = (SaliencyDataset(popout(n=4, seed=1), split, settings.size) for split in ('train', 'val'))
+    before = net.first.conv.weight.clone()
+    history = fit(net, train, val, SelfKD(), replace(settings, precision='bf16'), progress=False)  # float16 is slow on a CPU; its scaler is tested in the notebook
+    assert torch.isfinite(torch.tensor(history[['loss_max', 'loss_random', 'loss_min', 'score']].to_numpy())).all()
+    assert not torch.equal(before, net.first.conv.weight) and history.lr.iloc[0] == .1
