@@ -19,20 +19,27 @@ def start(out): return subprocess.Popen([*COMMAND, '--output-dir', str(out)], en
 def log(out): return [{k: v for k, v in json.loads(line).items() if k != 'seconds'} for line in (out / 'log.jsonl').read_text().splitlines()]
 
 
+def steps(out):
+    "How far the newest state is: steps since the start, of 13 per epoch."
+    newest = max((p.stem for p in out.glob('state-*.pt')), default='state-0-0')
+    _, epoch, step = newest.split('-')
+    return 13 * int(epoch) + int(step)
+
+
 def test_kill_9_at_ten_random_moments(tmp_path):
     whole, broken, rng = tmp_path / 'whole', tmp_path / 'broken', random.Random(0)
     assert start(whole).wait() == 0
-    stops = []
-    for _ in range(10):
-        before = max(broken.glob('state-*.pt'), default=None)
+    assert steps(whole) == 52
+    killed = []
+    for moment in (5 * i + rng.randrange(5) for i in range(10)):  # over the whole run, so that every epoch and every state of the teacher is met
         process = start(broken)
-        while process.poll() is None and max(broken.glob('state-*.pt'), default=None) == before: time.sleep(.01)  # it lives and has gone on
-        time.sleep(rng.uniform(0, .6))
+        while process.poll() is None and steps(broken) < moment: time.sleep(.005)
+        time.sleep(rng.uniform(0, .3))
         process.kill()
-        stops.append((process.wait(), max(broken.glob('state-*.pt')).name))
-    assert all(code == -9 for code, _ in stops), stops
-    print('killed after', *(name for _, name in stops))
-    assert start(broken).wait() == 0
+        assert process.wait() == -9
+        killed.append(steps(broken))
+    print('killed after step', *killed)
+    assert killed[-1] > 39 and start(broken).wait() == 0
     assert log(whole) == log(broken)
     a, b = (load_checkpoint(d / 'best.safetensors').state_dict() for d in (whole, broken))
     assert all(torch.equal(a[k], b[k]) for k in a)
