@@ -7,12 +7,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
 from salnas.data import SaliencyDataset, popout
-from salnas.selfkd import SelfKD, main
-from salnas.space import alphanet_space
+from salnas.selfkd import SelfKD, main, named_kd
+from salnas.space import alphanet_space, tiny_space
 from salnas.supernet import Supernet, _authors_names
 from salnas.training import fit, load_checkpoint, named_profile
 
@@ -25,17 +26,62 @@ def run(*command, **env):
     return done.stdout
 
 
-@pytest.mark.parametrize('kd', ['none', 'self-kd'])
-def test_two_processes_compute_the_gradients_of_one(tmp_path, kd):
-    "One process accumulates the same two batches per step that two processes share."
-    run(sys.executable, HERE / 'two_processes.py', tmp_path / 'one', kd, 2)
-    run(BIN / 'torchrun', '--nproc-per-node', 2, HERE / 'two_processes.py', tmp_path / 'two', kd, 1)
+@pytest.mark.parametrize('kd, each', [('none', 1), ('self-kd', 1), ('none', 2), ('poisoned', 1)])
+def test_two_processes_compute_the_gradients_of_one(tmp_path, kd, each):
+    "One process accumulates the batches per step that two processes share, `each` of them; so it is also with a batch that is not finite."
+    run(sys.executable, HERE / 'two_processes.py', tmp_path / 'one', kd, 2 * each)
+    run(BIN / 'torchrun', '--nproc-per-node', 2, HERE / 'two_processes.py', tmp_path / 'two', kd, each)
     one, *two = (torch.load(tmp_path / f, weights_only=True) for f in ('one.0.pt', 'two.0.pt', 'two.1.pt'))
-    assert len(one['gradients']) == 6 and all(len(t['gradients']) == 6 for t in two)
+    skipped, steps = [1, 0] if kd == 'poisoned' else [0, 0], 2 * (3 // each)
+    for t in (one, *two): assert len(t['gradients']) == steps - sum(skipped) and t['skipped'] == skipped
     errors = [((a - b).abs().max() / a.abs().max()).item() for t in two for a, b in zip(one['gradients'], t['gradients'])]
-    print(f'{kd}: largest difference of a gradient {max(errors):.1e} of the largest gradient, over six steps')
+    print(f'{kd}, {each} each: largest difference of a gradient {max(errors):.1e} of the largest gradient, over {len(one["gradients"])} steps')
     assert max(errors) < 1e-5
     assert all(torch.equal(two[0]['weights'][k], two[1]['weights'][k]) for k in one['weights'])  # the processes agree to the last bit
+
+
+class Stop(Exception): pass
+
+
+@pytest.mark.parametrize('kd, options, changes', [
+    ('none', {}, {}), ('ps-kd', {}, {}), ('pkd', {}, dict(optimizer='sgd', precision='bf16', lr_encoder=.01, lr_decoder=.01)), ('multi-step', {}, {}),
+    ('self-kd', {}, dict(precision='fp16')), ('self-kd', {'teacher': 'last'}, {}), ('self-kd', {'teacher': 'best'}, {}), ('self-kd', {'teacher': 'ema'}, {}),
+    ('self-kd', {'teacher': 'ema', 'protocol': 'authors'}, {}), ('pkd', {'protocol': 'authors'}, {}), ('ps-kd', {'protocol': 'authors'}, {})], ids=str)
+def test_resume_is_exact_with_every_teacher(tmp_path, kd, options, changes):
+    "Three epochs at once, and three that are stopped in the middle of the second."
+    part = SaliencyDataset(popout(n=16), 'train', (48, 64), options.get('protocol', 'native'))
+    settings = named_profile('smoke', epochs=3, batch_size=4, n_random=0, calibration=8, **changes)
+    space = tiny_space((64,))
+    if kd == 'multi-step':
+        fit(Supernet(space, seed=9), part, part, settings=settings, output_dir=tmp_path / 'teacher', progress=False, every_epoch=True)
+        options = {'folder': tmp_path / 'teacher'}
+
+    def train(out, stop=0, resume=False):
+        net, teacher, steps = Supernet(space, seed=0), named_kd(kd, **options), []
+        listen = teacher.step_end
+
+        def step_end(student):
+            listen(student)
+            steps.append(1)
+            if len(steps) == stop: raise Stop
+        teacher.step_end = step_end
+        history = fit(net, part, part, teacher, settings, 0, out, progress=False, resume=resume, save_every=1)
+        return history.drop(columns='seconds'), net.state_dict(), len(steps)
+    history, weights, steps = train(tmp_path / 'whole')
+    with pytest.raises(Stop): train(tmp_path / 'broken', stop=steps // 2 + 1)
+    again, resumed, left = train(tmp_path / 'broken', resume=True)
+    assert left == steps - steps // 2  # the step that was broken off is made again, those before are not
+    pd.testing.assert_frame_equal(history, again, check_exact=True)
+    assert all(torch.equal(weights[k], resumed[k]) for k in weights)
+
+
+def test_resume_refuses_another_start(tmp_path):
+    "Other weights at the start are another run, also when all settings are the same."
+    part = SaliencyDataset(popout(n=16), 'train', (48, 64))
+    start = lambda seed, resume: fit(Supernet(tiny_space(), seed=seed), part, part, settings=named_profile('smoke', epochs=1, n_random=0), output_dir=tmp_path, progress=False, resume=resume)
+    start(0, False)
+    with pytest.raises(ValueError, match='initial weights'): start(1, True)
+    with pytest.raises(ValueError, match='need an output_dir'): fit(Supernet(tiny_space()), part, part, resume=True)
 
 
 def test_the_command_trains_alone_and_under_torchrun_and_resumes(tmp_path):
@@ -47,11 +93,14 @@ def test_the_command_trains_alone_and_under_torchrun_and_resumes(tmp_path):
     assert alone.count('CC') == 2 and both.count('CC') == 2  # only the first process reports
     rows = [json.loads(line) for line in (tmp_path / 'both/log.jsonl').read_text().splitlines()]
     assert [r['epoch'] for r in rows] == [0, 1]
-    assert run(BIN / 'salnas_train', *common, 'accumulate=2', '--output-dir', tmp_path / 'alone') == alone  # finished: resuming trains nothing
+    log = (tmp_path / 'alone/log.jsonl').read_bytes()
+    assert run(BIN / 'salnas_train', *common, 'accumulate=2', '--output-dir', tmp_path / 'alone') == alone
+    assert (tmp_path / 'alone/log.jsonl').read_bytes() == log  # finished: nothing was trained again, or the seconds would differ
     assert load_checkpoint(tmp_path / 'alone/largest/net.safetensors').arch
 
 
-@pytest.mark.parametrize('arguments, word', [(['--set', 'epoch=3'], 'epoch'), (['--set', 'epochs'], 'NAME=VALUE'), (['--kd-set', 'alpha=.5'], 'none has no option alpha'), (['--kd', 'multi-step'], 'folder=')])
+@pytest.mark.parametrize('arguments, word', [(['--set', 'epoch=3'], 'epoch'), (['--set', 'epochs'], 'NAME=VALUE'), (['--kd-set', 'alpha=.5'], 'none has no option alpha'), (['--kd', 'multi-step'], 'folder='), (['--set', 'epochs=abc'], 'of type int'),
+                                             (['--kd', 'multi-step', '--protocol', 'authors'], 'native')])
 def test_the_command_refuses_what_it_does_not_know(tmp_path, arguments, word):
     with pytest.raises((SystemExit, ValueError), match=re.escape(word)): main(['--output-dir', str(tmp_path), *arguments])
 

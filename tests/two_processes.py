@@ -1,6 +1,8 @@
 """Trains for two epochs and saves the gradients of every step and the last weights: alone, or started by torchrun.
 
-    python tests/two_processes.py OUT KD BATCHES_PER_PROCESS"""
+    python tests/two_processes.py OUT KD BATCHES_PER_PROCESS
+
+KD `poisoned`: the target of the second step's second batch is not a number."""
 import sys
 
 import torch
@@ -13,8 +15,8 @@ from salnas.training import Settings, distributed, fit
 out, name, accumulate = sys.argv[1], sys.argv[2], int(sys.argv[3])
 torch.set_num_threads(1)
 part = load_dataset('popout', 'val', size=(48, 64))
-net, kd, gradients = Supernet(tiny_space(), seed=0), named_kd(name), []
-listen = kd.step_end
+kd, gradients, calls = named_kd('none' if name == 'poisoned' else name), [], []
+listen, clean = kd.step_end, kd.targets
 
 
 def step_end(student):
@@ -22,9 +24,17 @@ def step_end(student):
     listen(student)
 
 
+def targets(images, density, fixations, epoch):
+    calls.append(1)
+    if len(calls) == 2 and accumulate == 1 and rank == 1 or len(calls) == 4 and world == 1: density = density * float('nan')
+    return clean(images, density, fixations, epoch)
+
+
 kd.step_end = step_end
-settings = Settings(epochs=2, batch_size=4, accumulate=accumulate, n_random=1, calibration=16, lr_encoder=1e-4, lr_decoder=1e-4)
+if name == 'poisoned': kd.targets = targets
+settings = Settings(epochs=2, batch_size=4, accumulate=accumulate, n_random=1, calibration=16, lr_encoder=1e-4, lr_decoder=1e-4, nonfinite='skip' if name == 'poisoned' else 'stop')
 with distributed():
-    fit(net, part, part, kd, settings, seed=5, progress=False)
-    rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
-torch.save({'gradients': gradients, 'weights': net.state_dict()}, f'{out}.{rank}.pt')
+    rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if torch.distributed.is_initialized() else (0, 1)
+    net = Supernet(tiny_space(), seed=rank)  # the first process's weights count
+    history = fit(net, part, part, kd, settings, seed=5, progress=False)
+torch.save({'gradients': gradients, 'weights': net.state_dict(), 'skipped': history.skipped.tolist()}, f'{out}.{rank}.pt')
