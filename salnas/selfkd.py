@@ -27,12 +27,13 @@ __all__ = ['KDS', 'MixtureKD', 'SelfKD', 'PSKD', 'PKD', 'MultiStepKD', 'named_kd
 # %% ../nbs/05_selfkd.ipynb #d4bef2a4
 _all_ = ['NoKD']  # the first of the teachers lives beside the loop that defines their interface
 
-# %% ../nbs/05_selfkd.ipynb #b0be5d7e
+# %% ../nbs/05_selfkd.ipynb #2bfd161a
 class MixtureKD(NoKD):
     """What teachers share: target = a * ground truth + (1 - a) * teacher's map, with `a` the `share` of the ground truth.
 
     Under `native` both parts are densities that sum to 1. Under `authors` the ground-truth map in [0,1] is mixed with the raw sigmoid map."""
     teacher: Network | None = None  # None: not yet, the target is the ground truth
+    alpha = 0.
 
     def __init__(self, protocol: str = 'native'):  # or 'authors'
         if protocol not in ('native', 'authors'): raise ValueError(f"unknown protocol {protocol!r}: choose 'native' or 'authors'")
@@ -43,7 +44,7 @@ class MixtureKD(NoKD):
 
     def share(self, epoch: int) -> float:
         "Weight of the ground truth in that epoch, 0 to 1."
-        raise NotImplementedError
+        return self.alpha
 
     @torch.no_grad()
     def teach(self, images: torch.Tensor) -> torch.Tensor:  # (B,3,H,W) normalised -> (B,H,W) in [0,1]
@@ -79,7 +80,7 @@ def _largest(net):
     sub = net.extract(net.space.max()) if isinstance(net, Supernet) else copy.deepcopy(net)
     return sub.to(memory_format=torch.channels_last)
 
-# %% ../nbs/05_selfkd.ipynb #e2202c99
+# %% ../nbs/05_selfkd.ipynb #f8aae876
 class SelfKD(MixtureKD):
     """Self-knowledge distillation of SalNAS (arXiv 2407.20062): the teacher is made of the student's own past; it is used from the second epoch on.
 
@@ -100,8 +101,6 @@ class SelfKD(MixtureKD):
     def start(self, student, epochs, calibrate):
         super().start(student, epochs, calibrate)
         self.average = AveragedModel(student, avg_fn=partial(_PASTS[self.past], decay=self.decay), use_buffers=True).requires_grad_(False)
-
-    def share(self, epoch): return self.alpha
 
     def step_end(self, student):
         if self.past == 'ema': self.average.update_parameters(student)
@@ -136,7 +135,7 @@ _PASTS = {
     'ema': lambda past, new, n, decay: past + (new - past) * (1 - min(decay, (1 + n.item()) / (10 + n.item()))),
 }
 
-# %% ../nbs/05_selfkd.ipynb #c18c05d8
+# %% ../nbs/05_selfkd.ipynb #1ab0cbbf
 class PSKD(MixtureKD):
     "Progressive self-KD (arXiv 2006.12000): last epoch's student teaches, with a weight that grows linearly to `final`. Under `authors` its maps are blurred."
     name = 'ps-kd'
@@ -163,6 +162,7 @@ class PSKD(MixtureKD):
 
     def options(self): return super().options() | {'final': self.final}
 
+# %% ../nbs/05_selfkd.ipynb #8ebd2c49
 class PKD(MixtureKD):
     """Pseudo-KD (IEEE TII 2022, as in SalNAS's code): a copy of the largest network learns from the ground truth at the same time; the student from that teacher alone.
 
@@ -191,7 +191,7 @@ class PKD(MixtureKD):
         if not torch.isfinite(maps).all():  # a bad batch must not stay in the statistics
             for b, old in zip(self.teacher.buffers(), before): b.copy_(old)
         target = maps.detach() if self.protocol == 'authors' else self.teach(images)
-        with torch.autocast(maps.device.type, enabled=False): return self.mix(density, target, 0.), saliency_loss(maps, density, fixations)
+        with torch.autocast(maps.device.type, enabled=False): return self.mix(density, target, self.share(epoch)), saliency_loss(maps, density, fixations)
 
     def step_end(self, student):
         "Every process saw other batches: average the teacher's statistics."
@@ -203,6 +203,7 @@ class PKD(MixtureKD):
 
     def _blank(self): return self.teacher
 
+# %% ../nbs/05_selfkd.ipynb #21f98de0
 class MultiStepKD(MixtureKD):
     "Multi-step KD (PocketNet, arXiv 2108.10710): in each epoch the checkpoint of the same epoch of a network that was trained beforehand teaches."
     name = 'multi-step'
@@ -225,8 +226,6 @@ class MultiStepKD(MixtureKD):
     def path(self, epoch: int) -> Path:
         "Where the teacher of that epoch lies."
         return self.folder / f'epoch-{epoch + 1:03d}.safetensors'
-
-    def share(self, epoch): return self.alpha
 
     @torch.no_grad()
     def teach(self, images):

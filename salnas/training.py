@@ -638,7 +638,7 @@ def fit(
     net.eval()
     return pd.DataFrame(run.rows).set_index('epoch')
 
-# %% ../nbs/04_training.ipynb #0b055604
+# %% ../nbs/04_training.ipynb #d8e7f6a1
 class _Run:
     "Where a training run stands."
 
@@ -703,6 +703,7 @@ class _Run:
         for k in ('net', 'kd', 'optimizer', 'scheduler'): getattr(self, k).load_state_dict(state[k])
         if self.scaler: self.scaler.load_state_dict(state['scaler'])
 
+# %% ../nbs/04_training.ipynb #c2a8234c
 def _agree(scores):
     "The first process's validation metrics and selection score, on every process."
     if scores is not None: values = [*scores.tolist(), selection_score(scores.to_frame().T)]
