@@ -92,7 +92,7 @@ def test_papermill_parameters_arrive(tmp_path):
     assert {'none, largest', 'none, smallest', 'self-kd, largest', 'self-kd, smallest', 'centre bias', 'true density'} == set(results)
     for r in results.values():
         assert (r['seed'], r['profile']) == (3, 'smoke')
-        if r['cost']: assert (r['parameters']['epochs'], r['parameters']['alpha']) == (1, .25 if 'self-kd' in r['model'] else None)
+        if r['cost']: assert (r['parameters']['epochs'], r['parameters']['kd'].get('alpha')) == (1, .25 if 'self-kd' in r['model'] else None)
         assert (r['dataset'], r['edition'], r['protocol'], r['split'], r['experiment']) == ('popout', 'popout-1', 'native', 'test', '05_selfkd')
         assert r['provenance']['versions']['torch'] and set(r['metrics']) == {'CC', 'KLD', 'NSS', 'SIM', 'AUC', 'sAUC', 'IG'}
     assert len((out / 'none' / 'log.jsonl').read_text().splitlines()) == 1
