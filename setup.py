@@ -26,7 +26,9 @@ setup(
         'Natural Language :: ' + cfg['language'],
         'Programming Language :: Python :: 3',
     ],
-    packages=find_packages(include=['salnas', 'salnas.*']),
+    # the scripts of the data sets go into the package, where the command salnas_data finds them
+    packages=find_packages(include=['salnas', 'salnas.*']) + ['salnas.data_scripts'],
+    package_dir={'salnas.data_scripts': 'data_scripts'},
     include_package_data=True,
     python_requires='>=' + cfg['min_python'],
     install_requires=cfg['requirements'].split(),

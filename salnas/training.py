@@ -226,7 +226,7 @@ def authors_blur(
     x = F.pad(maps[:, None], (5, 5, 5, 5), mode='reflect')
     return F.conv2d(F.conv2d(x, k), k.transpose(2, 3)).squeeze(1)
 
-# %% ../nbs/04_training.ipynb #7676c781
+# %% ../nbs/04_training.ipynb #4e7e8a11
 class _Scorer:
     "Scores maps of a part, knowing what one image's score needs of the others: their fixations, and the training images' centre bias."
 
@@ -252,7 +252,7 @@ class _Scorer:
         "The row of image k at its own size."
         size, points = self.sizes[k], self.points[k]
         up = F.interpolate(map_[None, None], size, mode='bilinear', align_corners=False)[0]
-        return self(up, density_map(points, size, size, self.dataset.sigma)[None], count_map(points, size, size)[None], k)
+        return self(up, density_map(points, size, size, self.dataset.sigma_of(self.dataset.indices[k]))[None], count_map(points, size, size)[None], k)
 
 # %% ../nbs/04_training.ipynb #4fec060d
 def selection_score(

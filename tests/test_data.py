@@ -1,194 +1,87 @@
-"""Data: archives true and false, odd pictures, caches, and the promises that every prepared data set keeps."""
-import importlib.util
-import io
+"""Data: odd pictures, caches, own data, and the promises that every prepared data set keeps. Official archives are in test_sources.py."""
 import os
-import subprocess
-import sys
-import zipfile
 from pathlib import Path
 
+import fake_archives as fake
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from fake_archives import picture
 from PIL import Image
-from scipy.io import savemat
 from torch.utils.data import DataLoader
 
-from salnas import data
+from salnas import data, sources
 
-HERE = Path(__file__).resolve().parent.parent
-spec = importlib.util.spec_from_file_location('osie', HERE / 'data_scripts' / 'osie.py')
-osie = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(osie)
-
-SMALL = dict(images=4, viewers=3, fixations=4 * 3 * 5)
-SMALL_META = osie.META | dict(authors=osie.META['authors'] | dict(n_train=3))
-PREFIX = 'predicting-human-gaze-beyond-pixels-master'
-
-
-# --- a small OSIE in the official layout ---
-
-@pytest.fixture
-def planted():
-    "Official 1-based coordinates, (picture, viewer, look, x and y), one decimal as published; one point lies beside its picture."
-    points = np.random.default_rng(0).uniform([1, 1], [80, 60], (4, 3, 5, 2)).round(1)
-    points[0, 0, 0] = 85, 30
-    return points
-
-
-def official_zip(file, points, drop=(), jpeg=None):
-    "Write an archive as GitHub makes it: one folder on top, MATLAB structs within structs, pictures named 1001.jpg on, stored in reverse."
-    subject = np.dtype([('fix_x', 'O'), ('fix_y', 'O'), ('fix_duration', 'O')])
-    entry = np.dtype([('img', 'O'), ('subjects', 'O')])
-    table = np.empty((len(points), 1), object)
-    for i, looks in enumerate(points):
-        viewers = np.empty((len(looks), 1), object)
-        for v, xy in enumerate(looks):
-            viewers[v, 0] = np.array([[(xy[None, :, 0], xy[None, :, 1], np.arange(100, 100 + len(xy), dtype=np.uint16)[None])]], dtype=subject)
-        table[i, 0] = np.array([[(f'{1001 + i}.jpg', viewers)]], dtype=entry)
-    mat = io.BytesIO()
-    savemat(mat, dict(fixations=table), do_compression=True)
-    members = {f'{PREFIX}/data/eye/fixations.mat': mat.getvalue(), f'{PREFIX}/README.md': b'OSIE'}
-    for i in reversed(range(len(points))): members[f'{PREFIX}/data/stimuli/{1001 + i}.jpg'] = jpeg or picture(i)
-    with zipfile.ZipFile(file, 'w') as z:
-        for name, content in members.items():
-            if not name.endswith(tuple(drop) or '\0'): z.writestr(name, content)
-    return file
-
-
-def picture(i, size=(80, 60)):
-    file = io.BytesIO()
-    noise = np.random.default_rng(i).integers(0, 255, (*size[::-1], 3), dtype=np.uint8)
-    Image.fromarray(noise).save(file, 'jpeg')
-    return file.getvalue()
-
-
-def prepare(root, archive, **options):
-    return osie.prepare(root, archive, **(dict(expected=SMALL, meta=SMALL_META) | options))
-
-
-def test_prepared_points_are_the_planted_ones(tmp_path, planted):
-    folder = prepare(tmp_path / 'root', official_zip(tmp_path / 'a.zip', planted))
-    r = data.load_recording('osie', tmp_path / 'root')
-    assert r.image_names == ('1001.jpg', '1002.jpg', '1003.jpg', '1004.jpg') and folder == tmp_path / 'root' / 'osie'
-    assert r.inside.sum() == 59 and len(r.x) == 60
-    for i in range(4):
-        rows = r.image_id == i
-        assert (np.stack([r.x[rows], r.y[rows]], 1) == planted[i].reshape(-1, 2) - 1).all()
-        assert (r.subject[rows] == np.repeat(range(3), 5)).all() and (r.order[rows] == np.tile(range(5), 3)).all()
-        assert (r.duration[rows] == np.tile(range(100, 105), 3)).all()
-        assert (folder / 'stimuli' / r.image_names[i]).read_bytes() == picture(i) # byte for byte
-    assert (r.points(0) == planted[0].reshape(-1, 2)[1:] - 1).all()
-
-
-def test_prepared_samples(tmp_path, planted):
-    prepare(tmp_path, official_zip(tmp_path / 'a.zip', planted))
-    seen = []
-    for split in 'train', 'val', 'test':
-        for s in data.load_dataset('osie', split, root=tmp_path, size=(30, 40)):
-            seen.append(s['name'])
-            assert s['image'].shape == (3, 30, 40) and s['native_size'] == (60, 80)
-            assert s['fixations'].sum() == len(s['points']) and s['density'].sum() == pytest.approx(1, abs=1e-5)
-            x, y = s['points'].double().T
-            expected = torch.zeros(30, 40)
-            for c, w in zip(((x + .5) * 40 / 80).floor().long(), ((y + .5) * 30 / 60).floor().long()): expected[w, c] += 1
-            assert torch.equal(s['fixations'], expected)
-    assert sorted(seen) == ['1001.jpg', '1002.jpg', '1003.jpg', '1004.jpg']
-
-
-def test_one_fixation_per_viewer(tmp_path, planted):
-    "MATLAB knows no lists: a single fixation is a number, and must not be lost."
-    one = planted[:, :, 1:2]
-    prepare(tmp_path, official_zip(tmp_path / 'a.zip', one), expected=dict(images=4, viewers=3, fixations=12))
-    assert (data.load_recording('osie', tmp_path).x == one[..., 0].ravel() - 1).all()
-
-
-# --- what is refused, and what it leaves ---
-
-def damaged(kind, file, points):
-    "Archives that must be refused."
-    if kind == 'missing picture': return official_zip(file, points, drop=['1003.jpg'])
-    if kind == 'missing fixations': return official_zip(file, points, drop=['fixations.mat'])
-    if kind == 'broken picture': return official_zip(file, points, jpeg=picture(0)[:900])
-    if kind == 'fewer fixations': return official_zip(file, points[:, :, :4])
-    if kind == 'fewer viewers': return official_zip(file, points[:, :2])
-    if kind == 'fewer pictures': return official_zip(file, points[:3])
-    whole = official_zip(file, points).read_bytes()
-    at = whole.index(b'1002.jpg') + 400 # inside the stored JPEG: only its checksum knows
-    file.write_bytes({
-        'truncated': whole[:len(whole) * 2 // 3], 'html': b'<!DOCTYPE html><html>Not found</html>', 'empty': b'',
-        'flipped bit': whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1:]}[kind])
-    return file
-
-
-KINDS = ['missing picture', 'missing fixations', 'broken picture', 'fewer fixations', 'fewer viewers', 'fewer pictures', 'truncated', 'html', 'empty', 'flipped bit']
-
-
-@pytest.mark.parametrize('kind', KINDS)
-def test_bad_archive_is_refused_and_leaves_nothing(tmp_path, planted, kind):
-    archive, root = damaged(kind, tmp_path / 'bad.zip', planted), tmp_path / 'root'
-    with pytest.raises(ValueError) as e: prepare(root, archive)
-    assert '\n' not in str(e.value) and len(str(e.value)) < 400
-    assert not root.exists()
-    prepare(root, official_zip(tmp_path / 'good.zip', planted)) # and nothing stands in the way of a good one
-    with pytest.raises(ValueError): prepare(root, archive, overwrite=True)
-    assert len(data.load_recording('osie', root)) == 4 # the good one survives a bad replacement
-    assert [f.name for f in root.iterdir()] == ['osie']
-
-
-def test_fixations_of_another_kind(tmp_path):
-    mat = io.BytesIO()
-    savemat(mat, dict(fixations=np.arange(5)))
-    for content in mat.getvalue(), b'not MATLAB':
-        with zipfile.ZipFile(tmp_path / 'a.zip', 'w') as z: z.writestr(f'{PREFIX}/data/eye/fixations.mat', content)
-        with pytest.raises(ValueError, match='fixations.mat cannot be read'): prepare(tmp_path / 'root', tmp_path / 'a.zip')
-    assert not (tmp_path / 'root').exists()
-
-
-def test_prepared_set_is_not_overwritten_unasked(tmp_path, planted):
-    archive = official_zip(tmp_path / 'a.zip', planted)
-    folder = prepare(tmp_path / 'root', archive)
-    (folder / 'mine.txt').write_text('keep')
-    with pytest.raises(FileExistsError, match='--overwrite'): prepare(tmp_path / 'root', archive)
-    assert (folder / 'mine.txt').exists()
-    prepare(tmp_path / 'root', archive, overwrite=True)
-    assert not (folder / 'mine.txt').exists() and [f.name for f in (tmp_path / 'root').iterdir()] == ['osie']
+FACTS = dict(pixels_per_degree=24, authors=dict(n_train=3, sigma_px=16))
 
 
 def test_interrupt_leaves_nothing(tmp_path):
     def pictures():
         yield '0.jpg', picture(0)
         raise KeyboardInterrupt
-    with pytest.raises(KeyboardInterrupt): data.write_recording(tmp_path / 'root' / 'x', SMALL_META, pictures(), {})
+    with pytest.raises(KeyboardInterrupt): data.write_recording(tmp_path / 'root' / 'x', FACTS, pictures(), {})
     assert list(tmp_path.iterdir()) == []
 
 
-def test_command_line_says_one_sentence(tmp_path):
-    (tmp_path / 'bad.zip').write_bytes(b'<html>')
-    for archive in 'bad.zip', 'none.zip':
-        run = subprocess.run([sys.executable, HERE / 'data_scripts' / 'osie.py', '--root', tmp_path / 'root', '--archive', tmp_path / archive],
-            capture_output=True, text=True, env=os.environ | dict(PYTHONPATH=str(HERE)))
-        assert run.returncode == 1 and run.stderr.startswith('osie: ') and archive in run.stderr and len(run.stderr.splitlines()) == 1
-    assert not (tmp_path / 'root').exists()
+def test_prepared_set_is_not_overwritten_unasked(folder, tmp_path):
+    (folder / 'mine.txt').write_text('keep')
+    again = dict(image_id=[0], subject=[0], order=[0], x=[1], y=[1])
+    pictures = [(f'{i}.jpg', picture(i)) for i in range(4)]
+    with pytest.raises(FileExistsError, match='--overwrite'): data.write_recording(folder, FACTS, pictures, again)
+    assert (folder / 'mine.txt').exists() and len(data.read_recording(folder).x) > 1
+    data.write_recording(folder, FACTS, pictures, again, overwrite=True)
+    assert not (folder / 'mine.txt').exists() and [f.name for f in folder.parent.iterdir()] == ['osie'] and len(data.read_recording(folder).x) == 1
 
 
-def test_failed_download(tmp_path, monkeypatch):
-    monkeypatch.setattr(osie, 'URL', (tmp_path / 'gone.zip').as_uri())
-    with pytest.raises(SystemExit, match='cannot download.*--archive'): osie.main(['--root', str(tmp_path / 'root')])
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_real_archive(tmp_path):
-    archive = os.environ.get('SALNAS_OSIE_ARCHIVE')
-    if not archive: pytest.skip('SALNAS_OSIE_ARCHIVE does not name the official OSIE zip')
-    osie.main(['--root', str(tmp_path), '--archive', archive])
-    r = data.load_recording('osie', tmp_path)
-    assert len(r) == 700 and len(r.x) == 98_321 and r.inside.all() and len(np.unique(r.subject)) == 15
+@pytest.mark.parametrize('name, counts', [('osie', (700, 15, 98_321)), ('crowd', (500, 16, 126_348)), ('scene', (500, 12, 43_894)), ('fiwi51', (51, 11, 10_060)), ('salicon51', (51, 65, 360_012))])
+def test_the_real_archives(tmp_path, name, counts):
+    "SALNAS_ARCHIVES names a folder with a folder or zip file per set."
+    given = os.environ.get('SALNAS_ARCHIVES')
+    if not given: pytest.skip('SALNAS_ARCHIVES does not name the folder of official archives')
+    archives = sorted((Path(given) / name).glob('*.zip')) or [Path(given) / name]
+    r = data.read_recording(sources.get(name, archives, tmp_path, say=lambda *_: None))
+    assert (len(r), len(np.unique(r.subject)), len(r.x)) == counts and r.inside.all()
+    assert sources.verify(name, tmp_path).ok.fillna(True).all()
+    if name != 'osie': return
     assert r.native_size(0) == (600, 800) and r.image_names[0] == '1001.jpg'
     assert r.points(0)[0].tolist() == pytest.approx([394.5, 264.7]) # published as 395.5, 265.7
     parts = {k: data.SaliencyDataset(r, k, cache=False) for k in ('train', 'val', 'test')}
     assert {k: len(p) for k, p in parts.items()} == dict(train=450, val=50, test=200)
     assert parts['test'][0]['fixations'].sum() == len(parts['test'][0]['points'])
+
+
+# --- your own data ---
+
+@pytest.fixture
+def photos(tmp_path):
+    (tmp_path / 'photos').mkdir()
+    for i in range(5): (tmp_path / 'photos' / f'{i}.jpg').write_bytes(picture(i, fake.SIZES[i % 3]))
+    rows = [(f'{i}.jpg', v, k, *np.random.default_rng([i, ord(v), k]).uniform(0, 50, 2).round(1)) for i in range(5) for v in 'ab' for k in range(4)]
+    return tmp_path / 'photos', pd.DataFrame(rows, columns=['image', 'subject', 'order', 'x', 'y'])
+
+
+def test_own_points_are_exact(tmp_path, photos):
+    folder, table = photos
+    table.sample(frac=1, random_state=0).to_csv(tmp_path / 'points.csv', index=False) # in any order of rows
+    data.import_folder(tmp_path / 'root/mine', folder, tmp_path / 'points.csv')
+    r = data.load_recording('mine', tmp_path / 'root')
+    for i in range(5):
+        mine = table[table.image == f'{i}.jpg']
+        rows = np.flatnonzero(r.image_id == i)
+        assert sorted(zip(r.subject[rows], r.order[rows], r.x[rows], r.y[rows])) == sorted(zip((mine.subject == 'b').astype(int), mine.order, mine.x, mine.y))
+    assert data.load_dataset('mine', 'train', root=tmp_path / 'root', size=(30, 40))[0]['fixations'].sum() == 8
+    assert sources.verify('mine', tmp_path / 'root').ok.fillna(True).all()
+
+
+@pytest.mark.parametrize('break_it, words', [
+    (lambda t: t.rename(columns=dict(x='X')), 'lacks x'), (lambda t: t.assign(image='5.jpg'), "'5.jpg'"), (lambda t: t.assign(y='top'), "column y must hold numbers, got 'top' in row 1"),
+    (lambda t: t[t.image == '0.jpg'], 'at least 3 pictures'), (lambda t: t.iloc[:0], 'at least 3 pictures')])
+@pytest.mark.filterwarnings('ignore:.*left out')
+def test_own_data_that_does_not_fit(tmp_path, photos, break_it, words):
+    folder, table = photos
+    with pytest.raises(ValueError, match=words): data.import_folder(tmp_path / 'root/mine', folder, break_it(table))
+    assert not (tmp_path / 'root').exists()
 
 
 # --- pictures ---
@@ -254,8 +147,9 @@ def test_float_pictures_are_refused(tmp_path):
 # --- folders ---
 
 @pytest.fixture
-def folder(tmp_path, planted):
-    return prepare(tmp_path / 'root', official_zip(tmp_path / 'a.zip', planted))
+def folder(tmp_path):
+    source, archives, _ = fake.ALL['osie'](tmp_path)
+    return sources.prepare(source, archives, tmp_path / 'root', say=lambda *_: None)
 
 
 def test_stale_cache_is_made_again(folder):
@@ -264,7 +158,7 @@ def test_stale_cache_is_made_again(folder):
     files = list((folder / 'cache').iterdir())
     assert len(files) == 1 and load().images.file == files[0] and isinstance(load().images.array, np.memmap)
     name = before[0]['name']
-    Image.new('RGB', (80, 60), 'blue').save(folder / 'stimuli' / name)
+    Image.new('RGB', Image.open(folder / 'stimuli' / name).size, 'blue').save(folder / 'stimuli' / name)
     after = load()
     assert after[0]['image'].mean((1, 2)).tolist() == pytest.approx([0, 0, 1], abs=.02)
     assert list((folder / 'cache').iterdir()) != files and len(list((folder / 'cache').iterdir())) == 1
@@ -300,7 +194,7 @@ def test_incomplete_folder_says_so(folder, broken):
 
 def test_fixations_with_objects_are_not_unpickled(folder):
     with np.load(folder / 'fixations.npz') as f: arrays = dict(f)
-    np.savez(folder / 'fixations.npz', **arrays | dict(x=np.array([object()] * 60)))
+    np.savez(folder / 'fixations.npz', **arrays | dict(x=np.array([object()] * len(arrays['x']))))
     with pytest.raises(ValueError, match='prepare it again'): data.read_recording(folder)
 
 
@@ -311,10 +205,10 @@ def test_swapped_picture_is_noticed(folder):
 
 def test_names(tmp_path, monkeypatch, folder):
     monkeypatch.setenv('SALNAS_DATA', str(folder.parent))
-    assert data.dataset_names() == ['osie', 'popout'] and len(data.load_dataset('osie')) == 2
+    assert data.dataset_names() == sorted(['popout', *data.KNOWN]) and len(data.load_dataset('osie')) == 2
     monkeypatch.setenv('SALNAS_DATA', str(tmp_path / 'elsewhere'))
-    with pytest.raises(FileNotFoundError, match='data_scripts/osie.py --root .*elsewhere'): data.load_dataset('osie')
-    with pytest.raises(ValueError, match='choose one of osie, popout'): data.load_dataset('salicon')
+    with pytest.raises(FileNotFoundError, match='salnas_data get osie --root .*elsewhere'): data.load_dataset('osie')
+    with pytest.raises(ValueError, match='choose one of .*osie, pascals, popout'): data.load_dataset('oise')
     os.rename(folder, tmp_path / 'root' / 'mine')
     assert len(data.load_dataset('mine', root=tmp_path / 'root')) == 2
 

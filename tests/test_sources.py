@@ -1,0 +1,438 @@
+"""Sources: archives in the official layouts, true and damaged, through preparation to the samples that a network sees."""
+import functools
+import http.server
+import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import fake_archives as fake
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from salnas import data, sources
+
+HERE = Path(__file__).resolve().parent.parent
+BUILDERS = fake.ALL | {
+    'salicon JSON': fake.salicon_json, 'mit1003 FixaTons': functools.partial(fake.mit1003, kind='text'), 'cat2000 scanpaths': functools.partial(fake.cat2000, scanpaths=True)}
+
+
+@pytest.fixture
+def built(tmp_path, request):
+    if 'scanpaths' in request.param: pytest.importorskip('matio', reason='mat-io (extra cat2000) is not installed')
+    (tmp_path / 'archives').mkdir()
+    return *BUILDERS[request.param](tmp_path / 'archives'), tmp_path / 'root'
+
+
+def get(source, archives, root, **options): return sources.get(source.name, archives, root, source=source, say=lambda *_: None, **options)
+def all_sets(*names): return pytest.mark.parametrize('built', names or BUILDERS, indirect=True)
+
+
+def rows_of(recording, i):
+    "(viewer, x, y) of a picture, viewer by viewer in the order of looking."
+    rows = np.flatnonzero(recording.image_id == i)
+    rows = rows[np.lexsort((recording.order[rows], recording.subject[rows]))] if (recording.order[rows] >= 0).any() else rows
+    return [(int(recording.subject[r]), recording.x[r], recording.y[r]) for r in rows]
+
+
+# --- what is planted comes out ---
+
+@all_sets()
+def test_prepared_fixations_are_the_planted_ones(built):
+    source, archives, planted, root = built
+    r = data.read_recording(get(source, archives, root))
+    assert list(r.image_names) == sorted(planted)
+    for i, name in enumerate(r.image_names):
+        got, want = rows_of(r, i), sorted(planted[name], key=lambda row: row[0]) # stable: the order of looking stays
+        assert [g[0] for g in got] == [w[0] for w in want]
+        assert np.abs(np.array([g[1:] for g in got]).reshape(-1, 2) - np.array([w[1:] for w in want]).reshape(-1, 2)).max(initial=0) <= 1e-12
+        w, h = r.width[i], r.height[i]
+        assert r.inside[r.image_id == i].sum() == sum(-.5 <= x < w - .5 and -.5 <= y < h - .5 for _, x, y in planted[name])
+    assert sources.verify(source.name, root).set_index('check').ok[['checksums', 'files', 'picture sizes']].all()
+
+
+@all_sets()
+@pytest.mark.parametrize('size', [(48, 64), (60, 80), (37, 41)])
+def test_samples_hold_the_planted_points(built, size):
+    source, archives, planted, root = built
+    get(replace(source, pixels_per_degree=20, pixels_per_degree_at=None), archives, root)
+    seen = []
+    for split in 'train', 'val', 'test':
+        for s in data.load_dataset(source.name, split, root=root, size=size):
+            seen.append(s['name'])
+            h, w = s['native_size']
+            inside = [(x, y) for _, x, y in planted[s['name']] if -.5 <= x < w - .5 and -.5 <= y < h - .5]
+            want = torch.zeros(size)
+            for x, y in inside: want[int((y + .5) * size[0] / h), int((x + .5) * size[1] / w)] += 1
+            assert torch.equal(s['fixations'], want) and sorted(map(tuple, s['points'].tolist())) == sorted(tuple(np.float32(p).tolist()) for p in inside)
+            flipped = data.hflip(s)
+            assert torch.equal(flipped['fixations'], want.flip(1)) and torch.equal(flipped['points'][:, 0], w - 1 - s['points'][:, 0])
+            assert s['density'].sum() == pytest.approx(1 if inside else 0, abs=1e-4)
+    assert sorted(seen) == sorted(planted)
+
+
+@all_sets('osie', 'salicon', 'mit1003', 'cat2000', 'pascals', 'dutomron', 'fiwi')
+def test_authors_loader_at_native_size(built):
+    "Every mark of their loader, written out here from what their code does to each set (FACTS of the project: SalNAS data.py)."
+    source, archives, planted, root = built
+    name = source.name
+    folder = get(source, archives, root)
+    r = data.read_recording(folder)
+    assert r.meta['authors']['size'] == ([480, 640] if name == 'salicon' else [384, 384])
+    for i, picture in enumerate(r.image_names):
+        h, w = r.native_size(i)
+        inside = [(x, y) for _, x, y in planted[picture] if -.5 <= x < w - .5 and -.5 <= y < h - .5]
+        if not inside: continue
+        dataset = data.SaliencyDataset(r, 'train', (h, w), 'authors', cache=False)
+        density, marks = dataset.maps(i)
+        pixels = {
+            'osie': lambda x, y: (int(x + 1), int(y + 1)), # the official number, cut, taken as counted from 0
+            'salicon': lambda x, y: (int(x + 1), int(y + 1)),
+        }.get(name, lambda x, y: (int(x), int(y)))
+        want = {pixels(x, y) for x, y in inside}
+        if name == 'salicon': want = {(x, y) for x, y in want if x < 640 and y < 480} # theirs drops the last column and row
+        want = {(min(x, w - 1), min(y, h - 1)) for x, y in want}
+        if name == 'mit1003': want = {(int(x), int(y)) for y, x in np.argwhere(np.array(Image.open(folder / 'point_maps' / (picture.split('.')[0] + '.jpg'))) > 0)}
+        assert {(x, y) for y, x in marks.nonzero().tolist()} == want, picture
+        official = next((folder / 'maps').glob(picture.split('.')[0] + '.*'), None) if (folder / 'maps').exists() else None
+        assert (official is not None) == (name in ('salicon', 'mit1003', 'cat2000', 'pascals'))
+        if official: assert torch.equal((density * 255).round(), torch.from_numpy(np.array(Image.open(official).convert('L'))).float())
+
+
+def test_authors_sizes_and_normalisation(tmp_path):
+    source, archives, _ = fake.salicon(tmp_path)
+    get(source, archives, tmp_path / 'root')
+    theirs = data.load_dataset('salicon', 'train', root=tmp_path / 'root', protocol='authors')
+    assert theirs[0]['image'].shape == (3, 288, 384) and theirs[0]['density'].shape == (480, 640) and theirs.mean == (.485, .456, .406)
+    assert [len(data.load_dataset('salicon', s, root=tmp_path / 'root', protocol='authors')) for s in ('train', 'val')] == [3, 2]
+    native = data.load_dataset('salicon', 'train', root=tmp_path / 'root')
+    assert native[0]['image'].shape == (3, 192, 256) and {native.recording.image_names[i][5:10] for i in native.indices} == {'train'}
+
+
+def test_fixations_of_mit1003_as_a_last_resort_from_jpeg(tmp_path):
+    source, archives, planted = fake.mit1003(tmp_path, kind='maps')
+    source = replace(source, expected=dict(images=3))
+    r = data.read_recording(get(source, archives, tmp_path / 'root'))
+    assert 'JPEG' in r.meta['edition'] and 'run together' in r.meta['losses'] and (r.subject == -1).all()
+    for i, name in enumerate(r.image_names):
+        want = {(int(x + 1), int(y + 1)) for _, x, y in planted[name] if x < r.width[i] - .5}
+        assert {(int(x), int(y)) for x, y in r.points(i)} == want
+
+
+def test_order_of_archives_and_extracted_folders_do_not_matter(tmp_path):
+    source, archives, planted = fake.mit1003(tmp_path)
+    for a in archives:
+        with zipfile.ZipFile(a) as z: z.extractall(tmp_path / 'extracted')
+    one, two, three = (data.read_recording(get(source, a, tmp_path / f'root{i}')) for i, a in enumerate([archives, archives[::-1], [tmp_path / 'extracted']]))
+    assert all((getattr(one, k) == getattr(o, k)).all() for o in (two, three) for k in ('x', 'y', 'subject', 'image_id', 'order'))
+
+
+def test_reduced_copy_keeps_every_point_in_its_place(tmp_path):
+    "The same set whole, and reduced to half: the points fall into the same cells of any grid."
+    source, archives, planted = fake.nested(tmp_path, 'osie')
+    whole = data.read_recording(get(source, archives, tmp_path / 'whole'))
+    (tmp_path / 'copy/stimuli').mkdir(parents=True)
+    for i, n in enumerate(whole.image_names): Image.fromarray(whole.read(i)).resize((whole.width[i] // 2, whole.height[i] // 2)).save(tmp_path / 'copy/stimuli' / n)
+    np.savez(tmp_path / 'copy/fixations.npz', image_names=[n.replace('jpg', 'png') for n in whole.image_names], width=whole.width.astype(np.int16), height=whole.height.astype(np.int16),
+        image_id=whole.image_id, subject=whole.subject, order=whole.order, x=whole.x + 1, y=whole.y + 1, duration=np.full(len(whole.x), -1.))
+    copy = data.read_recording(get(source, [tmp_path / 'copy'], tmp_path / 'reduced'))
+    assert copy.native_size(0) == (30, 40) and copy.meta['edition'].endswith('reduced to a long side of 40') and np.isnan(copy.duration).all()
+    assert (copy.inside == whole.inside).all() and copy.sigma(0) == pytest.approx(whole.sigma(0) / 2)
+    for i in range(4):
+        for size in (192, 256), (7, 5): assert torch.equal(data.count_map(whole.points(i), whole.native_size(i), size), data.count_map(copy.points(i), copy.native_size(i), size))
+
+
+def test_many_small_files_use_processes(tmp_path):
+    assert list(sources.in_processes(abs, iter(range(-600, 0)), 600)) == list(range(600, 0, -1))
+
+
+# --- what is refused, and what it leaves ---
+
+MEMBERS = dict(osie='1003.jpg', crowd='fixations.mat', scene='fixations.mat', salicon='000000000008.mat', mit1003='.jpeg', cat2000='Art/001.mat', pascals='pascalFix.mat', dutomron='im005.mat', fiwi='all5/page2.png', fiwi51='(2).png')
+
+
+def damage(kind, archives, name, folder):
+    "Archives that must be refused, from good ones. The largest is the one that suffers."
+    victim = max(archives, key=lambda a: a.stat().st_size)
+    whole = victim.read_bytes()
+    if kind == 'truncated': victim.write_bytes(whole[:len(whole) * 2 // 3])
+    if kind == 'quota page': victim.write_bytes(b'\n<!DOCTYPE html><html>Google Drive: Quota exceeded</html>')
+    if kind == 'empty': victim.write_bytes(b'')
+    if kind == 'another archive': archives[:] = [fake.zipped(folder / 'other.zip', {'readme.txt': b'hello', 'photo.jpg': fake.picture(0)})]
+    if kind == 'missing member': fake.ALL[name](folder, drop=[MEMBERS[name]])
+    if kind in ('corrupt picture', 'flipped bit', 'corrupt mat'):
+        for a in archives:
+            with zipfile.ZipFile(a) as z: members = {n: z.read(n) for n in z.namelist()}
+            hit = [n for n in members if 'MACOSX' not in n and n.endswith(('.mat',) if kind == 'corrupt mat' else ('.jpg', '.jpeg', '.png')) and ('timuli' in n.lower() or 'images/' in n or 'imgs' in n or 'image/' in n or 'targets' in n or kind == 'corrupt mat')]
+            if kind == 'flipped bit' and hit:
+                raw = bytearray(a.read_bytes())
+                at = raw.index(members[hit[0]]) + len(members[hit[0]]) // 2
+                raw[at] ^= 4
+                a.write_bytes(raw)
+            elif hit: fake.zipped(a, members | {hit[0]: members[hit[0]][:len(members[hit[0]]) // 2]})
+    return archives
+
+
+KINDS = ['truncated', 'quota page', 'empty', 'another archive', 'missing member', 'corrupt picture', 'flipped bit', 'corrupt mat']
+
+
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('name', fake.ALL)
+def test_bad_archive_is_refused_and_leaves_nothing(tmp_path, name, kind):
+    if name == 'fiwi' and kind == 'corrupt mat': pytest.skip('FIWI has no MATLAB file')
+    source, archives, _ = fake.ALL[name](tmp_path)
+    archives = damage(kind, list(archives), name, tmp_path)
+    with pytest.raises(ValueError) as e: get(source, archives, tmp_path / 'root')
+    assert '\n' not in str(e.value) and len(str(e.value)) < 1200
+    assert not (tmp_path / 'root').exists()
+    _, archives, planted = fake.ALL[name](tmp_path) # and nothing stands in the way of a good one
+    assert len(data.read_recording(get(source, archives, tmp_path / 'root'))) == len(planted)
+
+
+def test_a_bad_replacement_leaves_the_good_one(tmp_path):
+    source, archives, _ = fake.ALL['osie'](tmp_path)
+    folder = get(source, archives, tmp_path / 'root')
+    with pytest.raises(ValueError): get(source, damage('corrupt picture', archives, 'osie', tmp_path), tmp_path / 'root', overwrite=True)
+    assert len(data.read_recording(folder)) == 4 and [f.name for f in folder.parent.iterdir()] == ['osie']
+
+
+def test_no_member_can_name_a_place_on_the_disk(tmp_path):
+    source, archives, planted = fake.ALL['osie'](tmp_path)
+    with zipfile.ZipFile(archives[0]) as z: members = {n: z.read(n) for n in z.namelist()}
+    evil = {'../../data/stimuli/evil.jpg': fake.picture(0), '/data/stimuli/evil2.jpg': fake.picture(0), 'C:\\data\\stimuli\\evil3.jpg': fake.picture(1)}
+    fake.zipped(archives[0], members | evil)
+    before = {p for p in tmp_path.rglob('*')}
+    with pytest.raises(ValueError): get(source, archives, tmp_path / 'root') # these pictures have no fixations
+    assert {p for p in tmp_path.rglob('*')} == before and not (tmp_path.parent / 'data').exists()
+
+
+def test_bomb_is_refused_before_it_is_unpacked(tmp_path):
+    with zipfile.ZipFile(tmp_path / 'bomb.zip', 'w', zipfile.ZIP_DEFLATED) as z: z.writestr('data/eye/fixations.mat', bytes(100 << 20))
+    start = time.perf_counter()
+    with pytest.raises(ValueError, match='would unpack'): get(sources.source_of('osie'), [tmp_path / 'bomb.zip'], tmp_path / 'root')
+    assert time.perf_counter() - start < 1
+
+
+def test_duplicate_names_are_refused(tmp_path):
+    facts = dict(pixels_per_degree=5, authors=dict(n_train=2, sigma_px=4))
+    pictures, none = [(n, fake.picture(0)) for n in ('a.jpg', 'b.jpg', 'A.JPG')], dict.fromkeys(('image_id', 'subject', 'order', 'x', 'y'), [])
+    with pytest.raises(ValueError, match='unique.*A.JPG'): data.write_recording(tmp_path / 'root/x', facts, pictures, none)
+    assert not (tmp_path / 'root').exists()
+
+
+def test_nan_coordinates_are_kept_marked_and_reported(tmp_path):
+    facts = dict(pixels_per_degree=20, authors=dict(n_train=2, sigma_px=4))
+    columns = dict(image_id=[0, 0, 1, 2], subject=[0] * 4, order=[0, 1, 0, 0], x=[5, np.nan, 6, -9], y=[5, 4, np.nan, 3])
+    data.write_recording(tmp_path / 'odd', facts, [(f'{i}.jpg', fake.picture(i)) for i in range(3)], columns)
+    r = data.load_recording('odd', tmp_path)
+    assert r.inside.tolist() == [True, False, False, False] and len(r.x) == 4 and r.points(0).tolist() == [[5, 5]]
+    assert data.load_dataset('odd', 'trainval', root=tmp_path, size=(30, 40))[0]['density'].isfinite().all()
+    checks = sources.verify('odd', tmp_path).set_index('check').found
+    assert '1 of 4' in checks['in frame'] and '2 have no coordinates' in checks['in frame'] and checks['pictures without fixations'] == '2'
+
+
+def test_disk_full(tmp_path):
+    "A limit on file size stands for a full disk: the write fails in the middle."
+    source, archives, _ = fake.ALL['salicon'](tmp_path)
+    code = f"""import sys; sys.path[:0] = [{str(HERE)!r}, {str(HERE / 'tests')!r}]
+import resource, pathlib, fake_archives as fake
+from salnas import sources
+tmp = pathlib.Path({str(tmp_path)!r})
+source, archives, _ = fake.ALL['salicon'](tmp)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)) # smaller than one picture
+try: sources.get('salicon', archives, tmp / 'root', source=source, say=print)
+except OSError as e: print('OSError', e)
+"""
+    out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert 'OSError' in out.stdout and 'too large' in out.stdout, out
+    assert not (tmp_path / 'root').exists()
+
+
+def test_too_little_disk_is_said_before_the_download(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, 'disk_usage', lambda _: shutil._ntuple_diskusage(9 << 30, 8 << 30, 1 << 20))
+    with pytest.raises(OSError, match='needs about 10000 MB.*1 MB free'): sources.get('salicon', root=tmp_path / 'root')
+    assert not (tmp_path / 'root').exists()
+
+
+def test_what_a_killed_process_left_is_cleared_or_put_back(tmp_path):
+    source, archives, _ = fake.ALL['osie'](tmp_path)
+    root = tmp_path / 'root'
+    folder = get(source, archives, root)
+    dead = subprocess.Popen([sys.executable, '-c', ''])
+    dead.wait()
+    (root / f'.osie.{dead.pid}.partial/stimuli').mkdir(parents=True)
+    os.rename(folder, root / f'.osie.{dead.pid}.old') # killed between the two renames of a replacement
+    living = root / '.osie.1.partial'
+    living.mkdir()
+    with pytest.raises(FileNotFoundError): data.load_recording('osie', root)
+    with pytest.raises(FileExistsError): sources.prepare(source, archives, root) # it is back
+    assert len(data.load_recording('osie', root)) == 4
+    assert sorted(f.name for f in root.iterdir()) == ['.osie.1.partial', 'osie'] # another process may still be at work
+
+
+# --- the network ---
+
+class Server(http.server.BaseHTTPRequestHandler):
+    "Serves files of a folder; `mood` says how: right, cut, 429, html, wrong byte, no ranges, slow."
+    folder, mood, asked = None, 'right', Counter()
+    def log_message(self, *_): pass
+
+    def do_GET(self):
+        self.asked[self.path] += 1
+        body = (self.folder / self.path.rsplit('/', 1)[-1]).read_bytes()
+        mood, first = self.mood, self.asked[self.path] == 1
+        if mood == '429' and first:
+            self.send_response(429); self.send_header('Retry-After', '1'); self.end_headers(); return
+        if mood == 'always 429': self.send_response(429); self.end_headers(); return
+        if mood == 'html': body = b'<!DOCTYPE html><html>Too many users have viewed this file</html>'
+        if mood == 'wrong byte': body = body[:50] + bytes([body[50] ^ 1]) + body[51:]
+        start = int(self.headers['Range'][6:].split('-')[0]) if 'Range' in self.headers and mood != 'no ranges' else 0
+        self.send_response(206 if start else 200)
+        if start: self.send_header('Content-Range', f'bytes {start}-{len(body) - 1}/{len(body)}')
+        self.send_header('Content-Length', str(len(body) - start)); self.end_headers()
+        body = body[start:]
+        self.wfile.write(body[:len(body) // 2] if mood in ('cut', 'no ranges') and self.asked[self.path] < 3 else body)
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch):
+    "A small OSIE behind a server; returns (source, mood setter)."
+    source, archives, _ = fake.ALL['osie'](tmp_path)
+    handler = type('Moody', (Server,), dict(folder=tmp_path, asked=Counter()))
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f'http://127.0.0.1:{server.server_port}'
+    file = sources.File('osie.zip', (f'{url}/a/osie.zip',), digest='sha256:' + data.checksum(archives[0]))
+    monkeypatch.setattr(sources, 'fetch', functools.partial(sources.fetch, sleep=lambda s: time.sleep(min(s, .02))))
+    yield replace(source, files=(file,), megabytes=1), handler, url
+    server.shutdown()
+
+
+@pytest.mark.parametrize('mood', ['right', 'cut', '429', 'no ranges'])
+def test_download_in_spite_of_the_server(tmp_path, served, mood):
+    source, handler, _ = served
+    handler.mood = mood
+    folder = get(source, (), tmp_path / 'root', quiet=True)
+    assert len(data.read_recording(folder)) == 4
+    assert sorted(f.name for f in (tmp_path / 'root/.downloads/osie').iterdir()) == ['.lock', 'SHA256SUMS', 'osie.zip']
+
+
+@pytest.mark.parametrize('mood, said', [('html', 'web page'), ('wrong byte', 'its sha256 is'), ('always 429', 'HTTP 429')])
+def test_download_that_must_fail(tmp_path, served, mood, said):
+    source, handler, url = served
+    handler.mood = mood
+    with pytest.raises(ConnectionError, match=f'{said}.*--archive FILE') as e: get(source, (), tmp_path / 'root', quiet=True)
+    assert '\n' not in str(e.value) and source.page in str(e.value) and not (tmp_path / 'root/osie').exists()
+    assert not list((tmp_path / 'root').rglob('*.zip'))
+    handler.mood = 'right'
+    assert len(data.read_recording(get(source, (), tmp_path / 'root', quiet=True))) == 4 # the next get completes
+
+
+def test_server_that_is_gone_and_a_mirror(tmp_path, served):
+    source, handler, url = served
+    file = source.files[0]
+    gone = 'http://127.0.0.1:9/osie.zip' # nobody listens there
+    with pytest.raises(ConnectionError, match='the connection failed'): get(replace(source, files=(replace(file, urls=(gone,)),)), (), tmp_path / 'root', quiet=True)
+    assert len(data.read_recording(get(replace(source, files=(replace(file, urls=(gone, file.urls[0])),)), (), tmp_path / 'root', quiet=True))) == 4
+
+
+def test_optional_file_that_cannot_be_had(tmp_path, served):
+    source, handler, url = served
+    said = []
+    files = source.files + (sources.File('maps.zip', ('http://127.0.0.1:9/maps.zip',), optional=True),)
+    sources.get('osie', (), tmp_path / 'root', source=replace(source, files=files), quiet=True, say=said.append)
+    assert any('goes on without maps.zip' in s for s in said)
+
+
+def test_drive_and_dropbox_links_are_understood():
+    "Only that the fetcher knows what they are; no network here."
+    from gdown.parse_url import parse_url
+    for s in sources.catalogue().values():
+        for f in s.files:
+            assert f.urls and all(re.match(r'https?://\S+$', u) for u in f.urls)
+            for u in f.urls:
+                if 'drive.google' in u: assert parse_url(u)[0]
+                if 'dropbox' in u: assert u.endswith('dl=1')
+
+
+# --- the command ---
+
+def command(*arguments, **env):
+    run = subprocess.run([sys.executable, '-c', 'from salnas.sources import main; main()', *map(str, arguments)], capture_output=True, text=True, env=os.environ | dict(PYTHONPATH=str(HERE)) | env)
+    return run.returncode, run.stdout, run.stderr
+
+
+def test_command_lists_every_set(tmp_path):
+    code, out, err = command('list', '--root', tmp_path)
+    assert code == 0 and all(n in out for n in data.KNOWN) and out.count('not here') == len(data.KNOWN)
+    code, out, err = command('list', 'mit1003', '--root', tmp_path)
+    assert code == 0 and all(w in out for w in ('DATA.zip', 'md5:ea19', 'ICCV 2009', 'none stated', '35 px'))
+
+
+def test_command_says_one_sentence(tmp_path):
+    (tmp_path / 'bad.zip').write_bytes(b'<html>')
+    for arguments, words in [(('get', 'osie', '--archive', tmp_path / 'bad.zip'), 'bad.zip is a web page'), (('get', 'osie', '--archive', tmp_path / 'none.zip'), 'none.zip'), (('get', 'oise'), 'unknown data set'),
+                             (('verify', 'osie'), 'salnas_data get osie'), (('show', 'osie'), 'salnas_data get osie'), (('get', 'salicon51'), 'reduced copy')]:
+        code, out, err = command(*arguments, '--root', tmp_path / 'root')
+        assert code == 1 and err.startswith(arguments[1] + ': ') and words in err and len(err.splitlines()) == 1, err
+    script = subprocess.run([sys.executable, HERE / 'data_scripts/osie.py', '--root', tmp_path / 'root', '--archive', tmp_path / 'bad.zip'], capture_output=True, text=True, env=os.environ | dict(PYTHONPATH=str(HERE)))
+    assert script.returncode == 1 and script.stderr.startswith('osie: ') and len(script.stderr.splitlines()) == 1
+    assert not (tmp_path / 'root').exists()
+
+
+def test_verify_and_show(tmp_path, capsys):
+    source, archives, _ = fake.ALL['crowd'](tmp_path)
+    root = tmp_path / 'root'
+    folder = get(source, archives, root)
+    with pytest.raises(SystemExit): sources.main(['verify', 'crowd', '--root', str(root)]) # four pictures are no EyeCrowd
+    assert 'BAD  images: 4, expected 500' in capsys.readouterr().out
+    sources.main(['show', 'crowd', '--root', str(root), '--out', str(tmp_path / 'sheet.png'), '--n', '3'])
+    assert min(Image.open(tmp_path / 'sheet.png').size) > 200
+    (folder / 'fixations.npz').write_bytes((folder / 'fixations.npz').read_bytes()[:-40])
+    with pytest.raises(SystemExit): sources.main(['verify', 'crowd', '--root', str(root)])
+    assert 'prepare it again' in capsys.readouterr().err
+
+
+@pytest.mark.skipif(shutil.which('sha256sum') is None, reason='no sha256sum here')
+def test_checksums_are_what_sha256sum_reads(tmp_path):
+    source, archives, _ = fake.ALL['pascals'](tmp_path)
+    folder = get(source, archives, tmp_path / 'root')
+    assert subprocess.run(['sha256sum', '--quiet', '--strict', '-c', 'SHA256SUMS'], cwd=folder).returncode == 0
+
+
+def test_every_script_says_what_it_must():
+    found = sources.catalogue()
+    assert tuple(found) == data.KNOWN and {p.stem for p in (HERE / 'data_scripts').glob('*.py')} <= {*found}
+    for s in found.values():
+        assert s.citation and s.licence and s.page.startswith('http') and s.expected['images'] > s.authors['n_train'] and s.pixels_per_degree_source and s.edition
+        json.dumps(s.meta)
+
+
+def test_pysaliency_there_and_back(tmp_path):
+    pysaliency = pytest.importorskip('pysaliency')
+    source, archives, planted = fake.ALL['osie'](tmp_path)
+    r = data.read_recording(get(source, archives, tmp_path / 'root'))
+    stimuli, fixations = data.to_pysaliency(r)
+    assert len(stimuli) == 4 and len(fixations.x) == r.inside.sum()
+    data.from_pysaliency(tmp_path / 'root/back', stimuli, fixations)
+    back = data.load_recording('back', tmp_path / 'root')
+    for i in range(4):
+        assert (back.read(i) == r.read(i)).all()
+        key = lambda q: sorted((int(q.subject[k]), round(q.x[k], 9), round(q.y[k], 9)) for k in q.rows(i))
+        assert key(back) == key(r)
+        # and each in the pixel that pysaliency cuts it to
+        assert sorted(zip(fixations.x_int[fixations.n == i], fixations.y_int[fixations.n == i])) == sorted((int(np.floor(x + .5)), int(np.floor(y + .5))) for x, y in r.points(i))
+    plain = pysaliency.Stimuli([np.zeros((9, 12, 3), np.uint8)] * 3), pysaliency.Fixations.create_without_history([1.5, 2.5], [3.5, 4.5], [0, 2])
+    data.from_pysaliency(tmp_path / 'root/arrays', *plain, pixels_per_degree=4)
+    assert data.load_recording('arrays', tmp_path / 'root').points(2).tolist() == [[2, 4]]
