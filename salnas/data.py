@@ -7,8 +7,8 @@ __all__ = ['FORMAT', 'SPLIT_RULES', 'COLUMNS', 'KNOWN', 'POPOUT', 'PROTOCOLS', '
            'in_frame', 'grid_index', 'count_map', 'density_map', 'sigma_pixels', 'read_image', 'resize_image',
            'Recording', 'Folder', 'write_recording', 'checksum', 'read_recording', 'data_root', 'dataset_names',
            'load_recording', 'Scene', 'Popout', 'popout', 'split_indices', 'authors_maps', 'ImageStore',
-           'SaliencyDataset', 'load_dataset', 'collate', 'hflip', 'centre_bias', 'import_folder', 'to_pysaliency',
-           'from_pysaliency']
+           'SaliencyDataset', 'load_dataset', 'JoinedDataset', 'collate', 'hflip', 'centre_bias', 'import_folder',
+           'to_pysaliency', 'from_pysaliency']
 
 # %% ../nbs/00_data.ipynb #42e07472
 import colorsys
@@ -771,6 +771,16 @@ def load_dataset(
     if protocol not in PROTOCOLS: raise ValueError(f"unknown protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}")
     if split not in SPLITS: raise ValueError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
     return SaliencyDataset(load_recording(name, root), split, size, protocol, sigma, cache, image_size)
+
+# %% ../nbs/00_data.ipynb #af489378
+class JoinedDataset(torch.utils.data.ConcatDataset):
+    "Samples of several data sets of one size and protocol, one set after the other. For training; evaluate each set by itself."
+    def __init__(self, *datasets):
+        first = datasets[0]
+        if any((d.size, d.image_size, d.protocol) != (first.size, first.image_size, first.protocol) for d in datasets): raise ValueError("joined data sets must have one size, image_size and protocol")
+        super().__init__(datasets)
+        self.name, self.split, self.size, self.image_size, self.protocol = '+'.join(d.name for d in datasets), first.split, first.size, first.image_size, first.protocol
+        self.meta = dict(edition='; '.join(d.meta.get('edition', '') for d in datasets))
 
 # %% ../nbs/00_data.ipynb #80b85b85
 def collate(
