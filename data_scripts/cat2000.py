@@ -29,7 +29,8 @@ def scanpaths(member, names):
     with tempfile.TemporaryDirectory() as aside: # it reads files only
         path = os.path.join(aside, 'allFixData.mat')
         with open(path, 'wb') as f: f.write(member.read())
-        found = matio.load_from_mat(path)['allData']
+        try: found = dict(matio.load_from_mat(path)['allData'])
+        except Exception as e: raise ValueError(f"{member.path} cannot be read ({type(e).__name__}: {e}): is it the official trainSet.zip?") from e
     place, viewers = {n: i for i, n in enumerate(names)}, {}
     for key, cell in found.items():
         i = place.get(str(key).replace('/', '_'))
@@ -49,6 +50,7 @@ def structs(cell):
 
 
 def convert(source, official):
+    "Archives to `Content`."
     # model maps lie in folders called Output
     pictures = sorted((m for m in official.glob('Stimuli/*/*.jpg') if m.folder.lower() != 'output'), key=plain)
     if not pictures: raise ValueError(f"{official} has no Stimuli: is it trainSet.zip?")
@@ -68,7 +70,7 @@ SOURCE = Source(
     files=(File('trainSet.zip', ('http://saliency.mit.edu/trainSet.zip',), digest='md5:56ad5c77e6c8f72ed9ef2901628d6e48'),),
     convert=convert, expected=dict(images=2000), published=dict(viewers=18), origin=1, viewing='free viewing, 5 s', megabytes=12_000,
     pixels_per_degree=40, pixels_per_degree_source="sigma of the benchmark's own maps (saliency-benchmarking); the degree itself is not published",
-    authors=dict(n_train=1600, split='per category', categories=20, sigma_px=40, offset=.5, scale=1, size=(384, 384), mean=(.5, .5, .5), std=(.5, .5, .5)),
+    authors=dict(n_train=1600, needs=('maps',), split='per category', categories=20, sigma_px=40, offset=.5, scale=1, size=(384, 384), mean=(.5, .5, .5), std=(.5, .5, .5)),
     notes=('Viewers and order are in allFixData.mat, a MATLAB class that needs mat-io (extra `cat2000`, Python 3.11); without it the pooled pixels of FIXATIONLOCS are taken.',
            'pysaliency counts 672,053 fixations as they are, in frame, and 667,804 after dropping repeated ones.', 'Pictures have grey margins up to 1920 x 1080.'))
 

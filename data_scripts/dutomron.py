@@ -22,6 +22,7 @@ def scanpaths(official, names):
 
 
 def convert(source, official):
+    "Archives to `Content`."
     stimuli = [(n, read) for n, read in official.pictures('DUT-OMRON-image/*.jpg') if n not in REMOVED]
     return Content(stimuli, columns(scanpaths(official, [n for n, _ in stimuli])))
 

@@ -3,18 +3,18 @@ import io
 import sys
 
 import numpy as np
-from PIL import Image
 
+from salnas.data import read_image
 from salnas.sources import Content, File, Source, columns, main, points_of_map, read_mat
 
 
 def convert(source, official):
     "Pages in a folder `stimuli`, and for each a PNG map of the points of all viewers in a folder `all5`."
-    named = lambda folder: sorted(((m.name, m.read) for m in official.glob('*.png') if any(folder in part.lower() for part in m.path.split('/')[:-1])))
+    named = lambda folder: sorted(((m.name, m.read) for m in official.glob('*.png') if any(folder == part.lower() for part in m.path.split('/')[:-1])), key=lambda pair: pair[0])
     stimuli, marks = named('stimuli'), named('all5')
     if not stimuli or [n for n, _ in stimuli] != [n for n, _ in marks]: raise ValueError(f"{official} holds {len(stimuli)} pages in stimuli and {len(marks)} maps in all5 of other names, expected a map for each page: is it the official archive?")
     for (name, page), (_, read) in zip(stimuli, marks):
-        sizes = [Image.open(io.BytesIO(f())).size for f in (page, read)]
+        sizes = [read_image(io.BytesIO(f()), upright=False).shape[:2] for f in (page, read)]
         if sizes[0] != sizes[1]: raise ValueError(f"the page {name} is {sizes[0]}, its map of points {sizes[1]}: points cannot be placed")
     scanpaths = ((i, -1, *points_of_map(read(), lossy=False)) for i, (_, read) in enumerate(marks))
     return Content(stimuli, columns(scanpaths), point_maps=marks)
@@ -33,7 +33,7 @@ def convert_51(source, official):
 
 CITATION = 'C. Shen, Q. Zhao: Webpage saliency. ECCV 2014, LNCS 8695, pp. 33-46.'
 DEGREE = dict(pixels_per_degree=50, pixels_per_degree_source='Kim et al., ACM TOCHI 24(5):36, 2017, section 5.3 (about)')
-THEIRS = dict(sigma_px=30, offset=.5, size=(384, 384), mean=(.5, .5, .5), std=(.5, .5, .5))
+THEIRS = dict(sigma_px=30, offset=.5, stretch=True, size=(384, 384), mean=(.5, .5, .5), std=(.5, .5, .5))
 
 SOURCE = Source(
     name='fiwi', title='FIWI: fixations in webpage images', edition='webpage_dataset.zip', page='https://www-users.cse.umn.edu/~qzhao/webpage_saliency.html', licence='none stated', cite='Shen 2014', citation=CITATION,

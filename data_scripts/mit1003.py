@@ -57,6 +57,8 @@ def from_gaze(official, stems):
     "DATA/<viewer>/<picture>.mat: raw gaze. The first fixation of a trial is dropped: viewers were made to look at the middle."
     members = official.glob('DATA/*/*.mat')
     viewers, place = sorted({m.folder for m in members}), {s: i for i, s in enumerate(stems)}
+    missing = {(v, s) for v in viewers for s in stems} - {(m.folder, m.stem) for m in members}
+    if missing: raise ValueError(f"{official} lacks {len(missing)} of {len(viewers) * len(stems)} trials, the first is DATA/{'/'.join(min(missing))}.mat: is DATA.zip whole?")
     for m in members:
         if m.stem not in place: continue # calibration and the order of showing
         trial = read_mat(m, None) # one variable, named after the picture, cut to MATLAB's 63 letters
@@ -70,6 +72,7 @@ def from_text(official, stems):
     "FixaTons: SCANPATHS/<picture>/<viewer>, rows x, y, start, end (s) as text; the first row is dropped too."
     members, place = official.glob('MIT1003/SCANPATHS/*/*'), {s: i for i, s in enumerate(stems)}
     viewers = sorted({m.name for m in members})
+    if missing := set(stems) - {m.folder for m in members}: raise ValueError(f"{official} lacks the scanpaths of {len(missing)} pictures, the first is {min(missing)}: is FixaTons.zip whole?")
     for m in members:
         if m.folder not in place: raise ValueError(f"{m.path} is about no picture of the archive")
         try: rows = np.array([line.split()[:4] for line in m.read().decode().splitlines() if line.strip()], dtype=np.float64).reshape(-1, 4)[1:]
@@ -78,6 +81,7 @@ def from_text(official, stems):
 
 
 def convert(source, official):
+    "Archives to `Content`."
     stimuli = official.pictures('ALLSTIMULI/*.jpeg') if official.glob('ALLSTIMULI/*.jpeg') else official.pictures('MIT1003/STIMULI/*.jpeg')
     stems = [n.rsplit('.', 1)[0] for n, _ in stimuli]
     named = lambda end: [(m.stem.removesuffix(end) + '.jpg', m.read) for m in official.glob(f'*{end}.jpg') if m.stem.removesuffix(end) in set(stems)]
@@ -100,7 +104,7 @@ SOURCE = Source(
            File('ALLFIXATIONMAPS.zip', (SITE + 'ALLFIXATIONMAPS.zip',), optional=True)),
     convert=convert, expected=dict(images=1003), published=dict(viewers=15), origin=1, viewing='free viewing, 3 s', megabytes=1500,
     pixels_per_degree=35, pixels_per_degree_source='README of DeepGaze (Kummerer and others); the code of the set says 34',
-    authors=dict(n_train=803, sigma_px=35, offset=.5, size=(384, 384), mean=(.5, .5, .5), std=(.5, .5, .5)),
+    authors=dict(n_train=803, needs=('maps', 'point_maps'), sigma_px=35, offset=.5, size=(384, 384), mean=(.5, .5, .5), std=(.5, .5, .5)),
     notes=('DATA.zip holds raw gaze; fixations are detected by the rule of its own checkFixations.m, and the first of each trial, held in the middle, is dropped.',
            'Coordinates are taken as those of MATLAB, counted from 1, as its owners plot them; pysaliency takes the same numbers as counted from 0. With that reading, and in frame, pysaliency counts 104,171.'))
 

@@ -5,6 +5,7 @@ from salnas.sources import Content, File, Source, columns, main, nested_scanpath
 
 
 def convert(source, official):
+    "Archives to `Content`."
     stimuli = official.pictures('data/stimuli/*.jpg')
     return Content(stimuli, columns(nested_scanpaths(official.find('data/eye/fixations.mat'), [n for n, _ in stimuli])))
 

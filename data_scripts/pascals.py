@@ -25,6 +25,7 @@ def scanpaths(member, names):
 
 
 def convert(source, official):
+    "Archives to `Content`."
     stimuli = official.pictures('imgs/pascal/*.jpg')
     fixations = columns(scanpaths(official.find('fixations/pascalFix.mat'), [n for n, _ in stimuli]))
     return Content(stimuli, fixations, maps=[(m.name, m.read) for m in official.glob('humanFix/*.png')])
@@ -36,7 +37,7 @@ SOURCE = Source(
     files=(File('salObj.zip', ('http://cbs.ic.gatech.edu/salobj/download/salObj.zip', 'http://cbi.gatech.edu/salobj/download/salObj.zip'), digest='md5:e48b4e5deac08bddcaec55ce56e4d420'),),
     convert=convert, expected=dict(images=850), published=dict(fixations=40_314), origin=1, viewing='free viewing, 2 s', megabytes=3000,
     pixels_per_degree=15, pixels_per_degree_source='convention of this project: 3% of the long side of 500 px; none is published',
-    authors=dict(n_train=650, sigma_px=15, offset=.5, size=(384, 384), mean=(.5, .5, .5), std=(.5, .5, .5)),
+    authors=dict(n_train=650, needs=('maps',), sigma_px=15, offset=.5, size=(384, 384), mean=(.5, .5, .5), std=(.5, .5, .5)),
     notes=('Fixations counted by pysaliency, with all of them in frame.', 'Owners of readers disagree on the viewing time (2 or 3 s) and on the number of viewers (8 or 12); the file is asked for the latter.'))
 
 if __name__ == '__main__': main(['get', SOURCE.name, *sys.argv[1:]])

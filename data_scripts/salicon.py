@@ -18,7 +18,7 @@ def from_mat(official, names):
     results = named(gaze_points, (members[s].read() for s in stems))
     for i, stem in enumerate(stems):
         try: subject, x, y = next(results)
-        except (ValueError, KeyError, AttributeError, TypeError, NotImplementedError, OSError) as e: raise ValueError(f"{members[stem].path} cannot be read ({type(e).__name__}: {e}): is {members[stem].archive} the official archive?") from e
+        except Exception as e: raise ValueError(f"{members[stem].path} cannot be read ({type(e).__name__}: {e}): is {members[stem].archive} the official archive?") from e
         yield i, subject, x - 1, y - 1
 
 
@@ -46,14 +46,18 @@ def items(text, key, member):
 
 
 def convert(source, official):
+    "Archives to `Content`."
     stimuli = official.pictures('COCO_train2014_*.jpg') + official.pictures('COCO_val2014_*.jpg')
     names, maps = [n for n, _ in stimuli], [(m.name, m.read) for m in official.glob('COCO_*2014_*.png') if '_test2014_' not in m.name]
     if official.glob('COCO_*.mat'): return Content(stimuli, columns(from_mat(official, names)), maps)
+    if source.name == 'salicon' and official.glob('fixations_*2014*.json'): raise ValueError(f"{official} holds the JSON of the first release: salnas_data get salicon2015")
     if not official.glob('fixations_*2014*.json'): raise ValueError(f"{official} has neither COCO_*.mat nor fixations_*2014.json: give images.zip, fixations.zip and, if you have it, maps.zip")
     return Content(stimuli, columns(from_json(official, names)), maps, meta=dict(edition='2015 JSON', losses='the JSON holds positions of the mouse, not fixations'))
 
 
-def drive(key): return f'https://drive.google.com/uc?id={key}'
+def drive(key):
+    "The address of a file on Google Drive."
+    return f'https://drive.google.com/uc?id={key}'
 
 
 IMAGES = File('images.zip', (drive('1g8j-hTT-51IG1UFwP0xTGhLdgIUCW5e5'),), digest='md5:eb2a1bb706633d1b31fc2e01422c5757')
@@ -64,7 +68,7 @@ FACTS = dict(
     origin=1, viewing='mouse over a blurred picture, 5 s', megabytes=10_000,
     pixels_per_degree=19.2, pixels_per_degree_source="convention of this project: 3% of the long side of 640 px; the owners' tool blurs with 19 px")
 # the SalNAS code puts an official coordinate, counted from 1, at the pixel of that number counted from 0, and drops what falls beside
-THEIRS = dict(sigma_px=19, offset=1.5, beyond='drop', size=(480, 640), image_size=(288, 384), mean=(.485, .456, .406), std=(.229, .224, .225))
+THEIRS = dict(needs=('maps',), sigma_px=19, offset=1.5, beyond='drop', size=(480, 640), image_size=(288, 384), mean=(.485, .456, .406), std=(.229, .224, .225))
 
 SOURCE = Source(
     name='salicon', title='SALICON', edition='2017 (LSUN)', files=(IMAGES, File('fixations.zip', (drive('1P-jeZXCsjoKO79OhFUgnj6FGcyvmLDPj'),), digest='md5:462b70f4f9e8ea446ac628e46cea8d3d'), MAPS),
@@ -78,6 +82,7 @@ SOURCE_2015 = Source(
 
 
 def convert_51(source, official):
+    "There is no official layout to read."
     raise ValueError(f"{source.name} is prepared from a reduced copy only: a folder with fixations.npz and its pictures")
 
 

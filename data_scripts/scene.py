@@ -9,7 +9,7 @@ from salnas.sources import Content, File, Source, columns, main, read_mat
 def scanpaths(member, n):
     "A cell of pictures x viewers; rows y, x, latency, duration (seconds). Coordinates are continuous in (0, width], so half a pixel goes; pictures stand in the order of their names."
     cells = np.asarray(read_mat(member, 'fixations'), dtype=object)
-    if cells.ndim != 2 or len(cells) != n: raise ValueError(f"{member.path} is about {len(cells)} pictures, there are {n}: is {member.archive} the official archive?")
+    if cells.ndim != 2 or len(cells) != n: raise ValueError(f"{member.path} is a cell of {cells.shape}, pictures x viewers, there are {n}: is {member.archive} the official archive?")
     for i, row in enumerate(cells):
         for viewer, looks in enumerate(row):
             looks = np.asarray(looks, dtype=np.float64)
@@ -20,6 +20,7 @@ def scanpaths(member, n):
 
 
 def convert(source, official):
+    "Archives to `Content`."
     stimuli = official.pictures('data/stimuli/*.jpg')
     return Content(stimuli, columns(scanpaths(official.find('data/tidy/fixations.mat'), len(stimuli))))
 

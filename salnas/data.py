@@ -10,17 +10,19 @@ __all__ = ['FORMAT', 'SPLIT_RULES', 'COLUMNS', 'KNOWN', 'POPOUT', 'PROTOCOLS', '
            'SaliencyDataset', 'load_dataset', 'JoinedDataset', 'collate', 'hflip', 'centre_bias', 'import_folder',
            'to_pysaliency', 'from_pysaliency']
 
-# %% ../nbs/00_data.ipynb #42e07472
+# %% ../nbs/00_data.ipynb #41cd04b0
 import colorsys
+import contextlib
 import functools
 import hashlib
 import io
 import json
 import os
 import shutil
+import time
 import warnings
 import zipfile
-from collections import deque
+from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,7 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from filelock import FileLock, Timeout
 from PIL import Image, ImageOps
 from scipy.ndimage import gaussian_filter
 from torch.utils.data import Dataset
@@ -129,18 +132,19 @@ def _to_rgb(
         return Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im).convert('RGB')
     return im.convert('RGB')
 
-# %% ../nbs/00_data.ipynb #741a1308
+# %% ../nbs/00_data.ipynb #fd73f729
 def read_image(
     file, # path of a picture, or an open binary file
+    upright=True, # turn it by its EXIF orientation; benchmarks were recorded without
 ):
-    """(H,W,3) uint8 array, RGB, turned upright by its EXIF orientation.
+    """(H,W,3) uint8 array, RGB, turned upright by its EXIF orientation unless told not to.
 
     Grey and palette pictures become RGB, transparency is laid over white, CMYK is converted, 16-bit grey is scaled to 8 bits.
     Raises ValueError naming the file if it cannot be decoded whole, FileNotFoundError if it is not there."""
     try:
         with Image.open(file) as im:
             im.load()
-            return np.array(_to_rgb(ImageOps.exif_transpose(im)))
+            return np.array(_to_rgb(ImageOps.exif_transpose(im) if upright else im))
     except FileNotFoundError: raise
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as e:
         name = getattr(file, 'name', None) if hasattr(file, 'read') else file
@@ -228,14 +232,17 @@ FORMAT = 1
 SPLIT_RULES = ('shuffled', 'in order', 'per category')
 COLUMNS = dict(image_id=np.int32, subject=np.int32, order=np.int32, x=np.float64, y=np.float64, duration=np.float32)
 
-# %% ../nbs/00_data.ipynb #374a3418
+# %% ../nbs/00_data.ipynb #ecd431f9
 class Folder:
     "Pictures that lie in a prepared data folder."
-    def __init__(self, path, image_names): self.path, self.files = Path(path), [Path(path) / 'stimuli' / n for n in image_names]
-    def read(self, i): return read_image(self.files[i])
+    def __init__(self, path, image_names, upright=True): self.path, self.files, self.upright = Path(path), [Path(path) / 'stimuli' / n for n in image_names], upright
+
+    def read(self, i):
+        "(h,w,3) uint8 of picture i."
+        return read_image(self.files[i], self.upright)
 
     def map(self, i, kind):
-        "(h,w) uint8, or None."
+        "(h,w) uint8 of the official map, or None."
         file = self._maps(kind).get(self.files[i].stem)
         if file is None: return None
         with Image.open(file) as im: return np.array(im.convert('L'))
@@ -248,7 +255,7 @@ class Folder:
         stats = [(f.name, s.st_size, s.st_mtime_ns) for f in self.files for s in [f.stat()]]
         return hashlib.sha256(repr(stats).encode()).hexdigest()[:12]
 
-# %% ../nbs/00_data.ipynb #e61a01dd
+# %% ../nbs/00_data.ipynb #22710043
 def write_recording(
     folder, # where the prepared data set shall lie, `<root>/<name>`
     meta, # dict of facts; counts are added
@@ -264,33 +271,60 @@ def write_recording(
     It is built aside and renamed when whole, so that a folder of this name is always complete. Pictures stream through: a few are in memory at a time.
     Raises FileExistsError if the folder is there, ValueError if a picture is broken or the columns do not fit."""
     folder = Path(folder)
-    _sweep(folder)
-    if folder.exists() and not overwrite: raise FileExistsError(f"{folder} is already there: pass overwrite=True (--overwrite) to replace it")
-    aside, old = (folder.with_name(f'.{folder.name}.{os.getpid()}.{end}') for end in ('partial', 'old'))
-    made = not folder.parent.exists()
-    try:
-        aside.mkdir(parents=True)
-        names, sizes, sums = _write_pictures(aside, 'stimuli', stimuli, workers)
-        height, width = np.array(sizes, dtype=np.int32).T
-        for kind, files in dict(maps=maps, point_maps=point_maps).items(): sums |= _write_pictures(aside, kind, files, workers, {Path(n).stem for n in names})[2]
-        columns = _columns(fixations, width, height)
-        np.savez_compressed(aside / 'fixations.npz', image_names=np.array(names), width=width, height=height, **columns)
-        facts = meta | dict(name=folder.name, format=FORMAT, images=len(names), fixations=len(columns['x']))
-        _check_meta(facts)
-        (aside / 'meta.json').write_text(json.dumps(facts, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
-        sums |= {name: checksum(aside / name) for name in ('fixations.npz', 'meta.json')}
-        (aside / 'SHA256SUMS').write_text(''.join(f'{v}  {k}\n' for k, v in sums.items()), encoding='utf-8')
-        if folder.exists(): os.rename(folder, old)
-        os.rename(aside, folder)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        if old.exists() and not folder.exists(): os.rename(old, folder)
-        if made and folder.parent.exists() and not any(folder.parent.iterdir()): folder.parent.rmdir()
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+    with _alone(folder):
+        if folder.exists() and not overwrite: raise FileExistsError(f"{folder} is already there: pass overwrite=True (--overwrite) to replace it")
+        aside, old = (folder.with_name(f'.{folder.name}.{os.getpid()}.{end}') for end in ('partial', 'old'))
+        try:
+            aside.mkdir(parents=True)
+            _fill_folder(aside, meta | dict(name=folder.name), stimuli, fixations, dict(maps=maps, point_maps=point_maps), workers)
+            if folder.exists(): os.rename(folder, old)
+            os.rename(aside, folder)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            if old.exists() and not folder.exists(): os.rename(old, folder)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
     return folder
 
-# %% ../nbs/00_data.ipynb #af6c97d8
+def _fill_folder(aside, meta, stimuli, fixations, maps, workers):
+    "Everything that belongs into a data folder."
+    upright = meta.get('exif', True)
+    names, sizes, sums = _write_pictures(aside, 'stimuli', stimuli, workers, upright)
+    height, width = np.array(sizes, dtype=np.int32).T
+    for kind, files in maps.items():
+        found, _, more = _write_pictures(aside, kind, files, workers, upright, {Path(n).stem for n in names})
+        if 0 < len(found) < len(names): raise ValueError(f"{kind}: {len(found)} maps for {len(names)} pictures, expected one for each or none: is the archive whole?")
+        sums |= more
+    columns = _columns(fixations, width, height)
+    np.savez_compressed(aside / 'fixations.npz', image_names=np.array(names), width=width, height=height, **columns)
+    facts = meta | dict(format=FORMAT, images=len(names), fixations=len(columns['x']))
+    _check_meta(facts)
+    (aside / 'meta.json').write_text(json.dumps(facts, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
+    sums |= {name: checksum(aside / name) for name in ('fixations.npz', 'meta.json')}
+    (aside / 'SHA256SUMS').write_text(''.join(f'{v}  {k}\n' for k, v in sums.items()), encoding='utf-8')
+
+# %% ../nbs/00_data.ipynb #bda2c93b
+@contextlib.contextmanager
+def _alone(folder):
+    "Hold the lock of a data folder while it is made; what killed processes left beside it is cleared first. RuntimeError if another process holds it."
+    made = not folder.parent.exists()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_name(f'.{folder.name}.lock'), timeout=0)
+    try: lock.acquire()
+    except Timeout: raise RuntimeError(f"another process is preparing {folder}: wait for it") from None
+    try:
+        for left in folder.parent.glob(f'.{folder.name}.*'): # nobody else is at work here
+            pid, _, end = left.name[len(folder.name) + 2:].partition('.')
+            if not pid.isdigit() or end not in ('partial', 'old'): continue
+            if end == 'old' and not folder.exists(): os.rename(left, folder) # replaced, but its successor never came
+            else: shutil.rmtree(left, ignore_errors=True)
+        yield
+    finally:
+        with contextlib.suppress(OSError): os.unlink(lock.lock_file) # while it is held, or the next holder's would go
+        lock.release()
+        if made and folder.parent.exists() and not any(folder.parent.iterdir()): folder.parent.rmdir()
+
+# %% ../nbs/00_data.ipynb #a99ae8f3
 def checksum(
     file, # path
     kind='sha256', # or another name that hashlib knows
@@ -301,30 +335,13 @@ def checksum(
         while block := f.read(1 << 20): digest.update(block)
     return digest.hexdigest()
 
-def _sweep(folder):
-    "Clear what killed processes left beside folder: a replaced folder goes back if its successor never came, half-built ones go."
-    for left in folder.parent.glob(f'.{folder.name}.*'):
-        pid, _, end = left.name[len(folder.name) + 2:].partition('.')
-        if not pid.isdigit() or end not in ('partial', 'old') or _alive(int(pid)): continue
-        if end == 'old' and not folder.exists(): os.rename(left, folder)
-        else: shutil.rmtree(left, ignore_errors=True)
-
-def _alive(pid):
-    "Whether another process of this number runs (this very process counts as none: it is just starting)."
-    if pid == os.getpid(): return False
-    if os.name != 'posix': return True # no harmless way to ask
-    try: os.kill(pid, 0)
-    except ProcessLookupError: return False
-    except PermissionError: pass
-    return True
-
-# %% ../nbs/00_data.ipynb #efd1f4ff
-def _write_pictures(folder, kind, files, workers, stems=None):
+# %% ../nbs/00_data.ipynb #9bec48dd
+def _write_pictures(folder, kind, files, workers, upright, stems=None):
     "Write picture files unchanged into folder/kind; return their names, sizes (height, width) and checksums. Nothing is made for no files."
     names, sizes, sums, seen = [], [], {}, set()
     def write(name, data):
         data = data() if callable(data) else data
-        try: size = read_image(io.BytesIO(data)).shape[:2]
+        try: size = read_image(io.BytesIO(data), upright).shape[:2]
         except ValueError as e: raise ValueError(f"picture {name}: {e}") from e
         (folder / kind / name).write_bytes(data)
         return name, size, hashlib.sha256(data).hexdigest()
@@ -370,7 +387,7 @@ def _check_meta(meta):
     if authors.get('split', 'shuffled') not in SPLIT_RULES: raise ValueError(f"authors' split must be one of {', '.join(SPLIT_RULES)}, got {authors['split']!r}")
     if not 2 <= authors.get('n_train', 0) < meta['images']: raise ValueError(f"authors must hold n_train, at least 2 and fewer than the {meta['images']} pictures, got {authors.get('n_train')}")
 
-# %% ../nbs/00_data.ipynb #044ff2cc
+# %% ../nbs/00_data.ipynb #b6e09f05
 def read_recording(
     folder, # a prepared data folder
 ):
@@ -389,7 +406,7 @@ def read_recording(
     found = dict(images=len(names), fixations=len(columns['x']))
     for k, n in found.items():
         if meta.get(k) != n: raise ValueError(f"{folder} holds {n} {k}, its meta.json says {meta.get(k)}: prepare it again")
-    return Recording(folder.name, meta, names, width, height, **columns, source=Folder(folder, names))
+    return Recording(folder.name, meta, names, width, height, **columns, source=Folder(folder, names, meta.get('exif', True)))
 
 # %% ../nbs/00_data.ipynb #69dba76f
 # the benchmarks that `salnas_data get NAME` prepares, the paper's seven first; see `salnas.sources`
@@ -592,7 +609,7 @@ def split_indices(
     if protocol == 'authors': parts = dict(train=trainval, val=test, trainval=trainval, test=test)
     return {k: (np.arange(categories)[:, None] * n + v).ravel() for k, v in parts.items()}
 
-# %% ../nbs/00_data.ipynb #28cc9f77
+# %% ../nbs/00_data.ipynb #9d62886f
 def authors_maps(
     points, # (N,2) x, y in native pixels
     native_size, # (height, width)
@@ -601,6 +618,7 @@ def authors_maps(
     offset=.5, # added before the coordinate is cut to a whole pixel
     scale=255, # value of a mark before the resizing; one set of theirs has 1 (data.py:363-368)
     beyond='clip', # what becomes of a pixel that the offset moves off the picture: 'clip' to the edge or 'drop'
+    stretch=False, # whether official marks are stretched to 8 bits first
     density=None, # (h,w) uint8 official map to use instead of the blurred one
     marks=None, # (h,w) uint8 official map of points to use instead of the marked one
 ):
@@ -614,8 +632,8 @@ def authors_maps(
     binary = np.zeros((height, width))
     binary[row.clip(0, height - 1), col.clip(0, width - 1)] = 1
     density = _to_8bit(gaussian_filter(binary, sigma)) if density is None else np.asarray(density)
-    marks = binary * scale if marks is None else np.asarray(marks)
-    return _shrink(density, size) / 255, (_shrink(marks, size) > .5).float()
+    marks = binary * scale if marks is None else _to_8bit(np.asarray(marks, dtype=float)) if stretch else np.asarray(marks)
+    return _shrink(density, size) / 255, (_shrink(marks, size).round() > .5).float()
 
 def _to_8bit(x):
     "Stretched to 0..255 as matplotlib's imsave with a grey map does."
@@ -623,8 +641,8 @@ def _to_8bit(x):
     return np.floor((x - x.min()) / span * 256).clip(max=255) if span > 0 else np.zeros_like(x)
 
 def _shrink(x, size):
-    "(H,W) float32 tensor of whole numbers: cv2.INTER_LINEAR of an 8-bit map."
-    return F.interpolate(torch.from_numpy(x).float()[None, None], size=tuple(size), mode='bilinear', align_corners=False)[0, 0].round()
+    "(H,W) float32 tensor: cv2.INTER_LINEAR of a map."
+    return F.interpolate(torch.from_numpy(x).float()[None, None], size=tuple(size), mode='bilinear', align_corners=False)[0, 0]
 
 # %% ../nbs/00_data.ipynb #128237de
 @functools.lru_cache(maxsize=4)
@@ -632,7 +650,7 @@ def _in_memory(recording, size):
     "(M,3,H,W) uint8: every picture of a recording, made once per process."
     return np.stack([resize_image(recording.read(i), size).transpose(2, 0, 1) for i in range(len(recording))])
 
-# %% ../nbs/00_data.ipynb #b3e2ec61
+# %% ../nbs/00_data.ipynb #d3ace14c
 class ImageStore:
     "Decoded, resized pictures of a recording: `store[i]` is a (3,H,W) uint8 array."
     def __init__(self, recording, size, cache=True):
@@ -670,6 +688,8 @@ class ImageStore:
     def _write(self):
         self.file.parent.mkdir(exist_ok=True)
         aside = self.file.with_name(f'.{self.file.name}.{os.getpid()}')
+        for left in self.file.parent.glob('.images_*'): # of killed processes
+            if time.time() - left.stat().st_mtime > 3600: left.unlink(missing_ok=True)
         header = dict(descr='|u1', fortran_order=False, shape=(len(self), 3, *self.size))
         try:
             with open(aside, 'wb') as f: # written in sequence: a full disk is an error here, in a memory map it is a crash
@@ -688,7 +708,7 @@ def _check_size(size):
     if np.ndim(size) != 1 or len(size) != 2 or any(int(s) != s or s < 1 for s in size): raise ValueError(f"size must be (H, W), two positive whole numbers, got {size!r}")
     return int(size[0]), int(size[1])
 
-# %% ../nbs/00_data.ipynb #1cc40d72
+# %% ../nbs/00_data.ipynb #082f06ec
 class SaliencyDataset(Dataset):
     """One split of a recording. `dataset[k]` is a dict:
 
@@ -741,13 +761,15 @@ class SaliencyDataset(Dataset):
         return density, count_map(points, native_size, self.size)
 
     def _authors(self, i):
-        # a blur at native size takes longer than a training step on a small net, so these are kept as bytes
-        if i not in self._maps:
-            r, rules = self.recording, {k: v for k, v in self.meta['authors'].items() if k in ('offset', 'scale', 'beyond')}
-            maps = authors_maps(r.points(i), r.native_size(i), self.size, self.sigma_of(i), **rules, density=r.official_map(i), marks=r.official_map(i, 'point_maps'))
-            self._maps[i] = [(m * s).round().to(torch.uint8) for m, s in zip(maps, (255, 1))]
-        density, fixations = self._maps[i]
-        return density.float() / 255, fixations.float()
+        # a blur at native size takes longer than a training step on a small net, so these are kept, up to half a gigabyte
+        if i in self._maps: return self._maps[i][0], self._maps[i][1].float()
+        r, rules = self.recording, {k: v for k, v in self.meta['authors'].items() if k in ('offset', 'scale', 'beyond', 'stretch')}
+        official = {kind: r.official_map(i, kind) for kind in ('maps', 'point_maps')}
+        if missing := [k for k in self.meta['authors'].get('needs', ()) if official[k] is None]:
+            raise ValueError(f"the authors' loader takes {' and '.join(missing)} of {self.name} from its archive, and they are not prepared: prepare it again with the archive that holds them (salnas_data list {self.name})")
+        density, fixations = authors_maps(r.points(i), r.native_size(i), self.size, self.sigma_of(i), **rules, density=official['maps'], marks=official['point_maps'])
+        if (len(self._maps) + 1) * density.numel() * 5 < 1 << 29: self._maps[i] = density, fixations.to(torch.uint8)
+        return density, fixations
 
 def _as_density(official, size):
     "(H,W) float32 that sums to 1, from an 8-bit map: averaged over the cells of the grid. An empty map stays all zeros."
@@ -830,7 +852,7 @@ def centre_bias(
         density += ky.T @ kx
     return torch.from_numpy((1 - floor) * density / density.sum() + floor / (H * W)).float()
 
-# %% ../nbs/00_data.ipynb #78ae03ce
+# %% ../nbs/00_data.ipynb #db39ec2b
 def import_folder(
     folder, # where the data set shall lie: `<root>/<name>` loads as name
     images, # folder of pictures
@@ -845,6 +867,8 @@ def import_folder(
 
     Raises ValueError, naming the column, row or picture, if the parts do not fit each other."""
     files = {f.name: f for f in sorted(Path(images).iterdir()) if f.suffix.lower() in PICTURES}
+    twice = [n for n, k in Counter(Path(n).stem for n in files).items() if k > 1]
+    if twice: raise ValueError(f"{images} holds more than one picture called {twice[0]}: rename one")
     if not files: raise ValueError(f"{images} holds no pictures ({', '.join(sorted(PICTURES))})")
     if fixations is None and maps is None: raise ValueError("give fixations, maps or both")
     beside = {f.stem: f for f in Path(maps).iterdir() if f.suffix.lower() in PICTURES} if maps is not None else {}
@@ -857,7 +881,10 @@ def import_folder(
         columns = {k: table[k].to_numpy() for k in table if k != 'image'} | dict(image_id=table.image.map({n: i for i, n in enumerate(used)}).to_numpy())
         columns |= {k: columns[k] - origin for k in ('x', 'y')}
     official = [(beside[Path(n).stem].name, beside[Path(n).stem].read_bytes) for n in used if Path(n).stem in beside]
-    return write_recording(folder, _own_facts(folder, len(used), pixels_per_degree, meta), [(n, files[n].read_bytes) for n in used], columns, overwrite, official)
+    if table is not None and len(official) < len(used): official = [] # beside fixations, maps are kept for all pictures or none
+    write_recording(folder, _own_facts(folder, len(used), pixels_per_degree, meta), [(n, files[n].read_bytes) for n in used], columns, overwrite, official)
+    if outside := int((~read_recording(folder).inside).sum()): warnings.warn(f"{outside} of {len(table)} points lie outside their pictures and are not used: are x and y in pixels of these pictures?")
+    return Path(folder)
 
 PICTURES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp'}
 CONVENTION = dict(pixels_per_degree=3., pixels_per_degree_at=100., pixels_per_degree_source="convention of this project: 3% of the long side, as 24 px of 800")
@@ -883,16 +910,17 @@ def _point_table(fixations, names):
         numbers = pd.to_numeric(table[c], errors='coerce')
         if (bad := numbers.isna() & table[c].notna()).any(): raise ValueError(f"{where}: column {c} must hold numbers, got {table[c][bad].iloc[0]!r} in row {bad.idxmax() + 1}")
         table[c] = numbers
+    if 'order' in table: table['order'] = table.order.fillna(-1)
     if 'subject' not in table: table['subject'] = -1
     if 'order' not in table: table['order'] = table.groupby(['image', 'subject']).cumcount() if (table.subject >= 0).any() else -1
     return table
 
-# %% ../nbs/00_data.ipynb #11dcee6a
+# %% ../nbs/00_data.ipynb #1054c0ab
 def to_pysaliency(
     recording, # a `Recording`
     shift=.5, # added to each coordinate: pysaliency cuts to the pixel where we round; 0 hands the numbers over as they are
 ):
-    "(stimuli, fixations) of pysaliency: scanpaths where viewers are known, else plain fixations. Only fixations inside the pictures. Needs pysaliency."
+    "(stimuli, fixations) of pysaliency: scanpaths where viewers are known, else plain fixations. Only fixations inside the pictures; durations do not go along. Needs pysaliency."
     import pysaliency
     stimuli = pysaliency.FileStimuli([str(f) for f in recording.source.files]) if isinstance(recording.source, Folder) else pysaliency.Stimuli([recording.read(i) for i in range(len(recording))])
     rows = np.concatenate([recording.rows(i) for i in range(len(recording))])
@@ -903,7 +931,7 @@ def to_pysaliency(
     paths = [np.split(a[rank], cut) for a in (x, y, recording.order[rows].astype(float), n, subject)]
     return stimuli, pysaliency.FixationTrains.from_fixation_trains(*paths[:3], [int(p[0]) for p in paths[3]], [int(p[0]) for p in paths[4]])
 
-# %% ../nbs/00_data.ipynb #dafdb181
+# %% ../nbs/00_data.ipynb #087f4ac9
 def from_pysaliency(
     folder, # where the data set shall lie
     stimuli, # pysaliency Stimuli or FileStimuli
@@ -913,7 +941,7 @@ def from_pysaliency(
     meta=None, # dict of more facts
     overwrite=False, # replace a data set that is already there
 ):
-    "Make a data set of pysaliency's; returns its folder. Pictures from files keep their names (with their folder's before it where names repeat), others are numbered."
+    "Make a data set of pysaliency's; returns its folder. Pictures from files keep their names (with their folder's before it where names repeat), others are numbered. Durations do not come along; without a history `order` is -1."
     files = [Path(f) for f in getattr(stimuli, 'filenames', [])]
     unique = len({f.name for f in files}) == len(files)
     names = [f.name if unique else f'{f.parent.name}_{f.name}' for f in files] or [f'{i:06d}.png' for i in range(len(stimuli))]
@@ -922,7 +950,7 @@ def from_pysaliency(
     stored = [(names[i], files[i].read_bytes if files else functools.partial(_png, stimuli[i])) for i in order]
     subject = np.asarray(fixations.subjects if hasattr(fixations, 'subjects') else fixations.subject)
     subject = np.full(len(fixations.x), -1) if subject.dtype == object or len(subject) != len(fixations.x) else np.nan_to_num(subject, nan=-1).astype(int)
-    columns = dict(image_id=place[np.asarray(fixations.n, dtype=int)], subject=subject, order=np.asarray(fixations.lengths), x=np.asarray(fixations.x) - shift, y=np.asarray(fixations.y) - shift)
+    columns = dict(image_id=place[np.asarray(fixations.n, dtype=int)], subject=subject, order=np.asarray(fixations.lengths) if np.any(fixations.lengths) else np.full(len(subject), -1), x=np.asarray(fixations.x) - shift, y=np.asarray(fixations.y) - shift)
     facts = _own_facts(folder, len(names), pixels_per_degree, dict(edition='from pysaliency') | (meta or {}))
     return write_recording(folder, facts, stored, columns, overwrite)
 

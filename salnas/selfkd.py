@@ -243,7 +243,7 @@ class MultiStepKD(MixtureKD):
 
     def load_state_dict(self, state): pass
 
-# %% ../nbs/05_selfkd.ipynb #be6e02f7
+# %% ../nbs/05_selfkd.ipynb #30cc4015
 KDS = {kd.name: kd for kd in (NoKD, SelfKD, PSKD, PKD, MultiStepKD)}
 
 def named_kd(
@@ -300,6 +300,7 @@ def main(
     with distributed() as device:
         net = Supernet(named_space(a.space, a.resolutions and tuple(a.resolutions)), seed=a.seed)
         if a.encoder: net.load_encoder(a.encoder, *((v,) * 3 if v is not None else None for v in (a.input_mean, a.input_std)))
+        if a.protocol == 'authors' and a.input_mean is None: net.mean.copy_(torch.tensor(train.mean)), net.std.copy_(torch.tensor(train.std))  # theirs: .5 for all but SALICON
         history = fit(net.to(device), train, val, kd, settings, a.seed, a.output_dir, progress=first, resume=a.resume, save_every=a.save_every, every_epoch=a.every_epoch)
     if not first: return
     for which, arch in (('largest', net.space.max()), ('smallest', net.space.min())):

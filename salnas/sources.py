@@ -7,7 +7,7 @@ __all__ = ['ATTEMPTS', 'LARGEST', 'SQUEEZED', 'File', 'Source', 'Content', 'fetc
            'nested_scanpaths', 'gaze_points', 'in_processes', 'points_of_map', 'found_counts', 'prepare',
            'reduced_copy', 'catalogue', 'source_of', 'get', 'summary', 'verify', 'contact_sheet', 'listing', 'main']
 
-# %% ../nbs/00_sources.ipynb #8da723f4
+# %% ../nbs/00_sources.ipynb #2375a63e
 import argparse
 import contextlib
 import fnmatch
@@ -22,6 +22,7 @@ import os
 import shutil
 import sys
 import time
+import warnings
 import zipfile
 import zlib
 from collections import Counter, deque
@@ -38,8 +39,8 @@ from PIL import Image
 from scipy.io import loadmat
 from scipy.ndimage import label, maximum_filter
 
-# %% ../nbs/00_sources.ipynb #767bcae6
-from .data import KNOWN, data_root, density_map, checksum, load_recording, read_image, read_recording, resize_image, write_recording
+# %% ../nbs/00_sources.ipynb #30e51c37
+from .data import KNOWN, _alone, data_root, density_map, checksum, load_recording, read_image, read_recording, resize_image, write_recording
 
 # %% ../nbs/00_sources.ipynb #6d8a2a9a
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class File:
     digest: str = '' # 'md5:...' or 'sha256:...', where known
     optional: bool = False # the set can be prepared without it
 
-# %% ../nbs/00_sources.ipynb #b93155be
+# %% ../nbs/00_sources.ipynb #63945207
 @dataclass(frozen=True)
 class Source:
     "The facts of one data set and the function that reads its official archives."
@@ -79,7 +80,7 @@ class Source:
     def meta(self):
         "What goes into meta.json."
         keys = 'title', 'edition', 'licence', 'citation', 'page', 'viewing', 'pixels_per_degree', 'pixels_per_degree_source', 'pixels_per_degree_at', 'authors', 'notes'
-        return {k: getattr(self, k) for k in keys if getattr(self, k) is not None}
+        return {k: getattr(self, k) for k in keys if getattr(self, k) is not None} | dict(exif=False) # coordinates belong to the stored pixels
 
 # %% ../nbs/00_sources.ipynb #706c45fa
 @dataclass
@@ -91,7 +92,7 @@ class Content:
     point_maps: list = () # like stimuli: official maps of points
     meta: dict = field(default_factory=dict) # facts that replace the source's, such as another edition
 
-# %% ../nbs/00_sources.ipynb #0bd5b85d
+# %% ../nbs/00_sources.ipynb #8cf25278
 ATTEMPTS = 4 # per mirror
 
 def _problem(
@@ -105,14 +106,24 @@ def _problem(
     if file.size and path.stat().st_size != file.size: return f'it has {path.stat().st_size} bytes, expected {file.size}'
     for kind, _, digest in (file.digest.partition(':'), ('sha256', ':', seen)):
         if digest and (found := checksum(path, kind)) != digest: return f'its {kind} is {found}, expected {digest}'
-    if path.suffix == '.zip' and not zipfile.is_zipfile(path): return 'it is not a whole zip archive'
-    return ''
+    if path.suffix != '.zip': return ''
+    try:
+        with zipfile.ZipFile(path) as z: bad = None if file.digest or seen else z.testzip() # a published checksum says it all
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError) as e: return f'it is not a whole zip archive ({e})'
+    return f'it is damaged at {bad}' if bad else ''
 
-# %% ../nbs/00_sources.ipynb #3f86c587
-def _attempt(url, target, quiet):
-    "Fetch once. Returns ('', 0) when the file is there, else why not and how many seconds to wait before it is worth trying again (None: never)."
+# %% ../nbs/00_sources.ipynb #4f770cb4
+def _attempt(url, target, quiet, checked):
+    "Fetch once; over a certificate that is not valid only if a checksum is known (`checked`). Returns ('', 0) when the file is there, else why not and how many seconds to wait before it is worth trying again (None: never)."
     import gdown, requests # slow to import, and needed here alone
-    try: gdown.download(url, str(target), quiet=quiet, use_cookies=False, resume=True, retries=2, timeout=60)
+    download = functools.partial(gdown.download, url, str(target), quiet=quiet, use_cookies=False, resume=True, retries=2, timeout=60)
+    try:
+        try: download()
+        except requests.exceptions.SSLError:
+            if not checked: return 'its certificate is not valid', None
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore') # the checksum stands in for the certificate
+                download(verify=False)
     except requests.HTTPError as e:
         code, wait = e.response.status_code, e.response.headers.get('Retry-After', '')
         again = code in (408, 425, 429) or code >= 500
@@ -130,7 +141,7 @@ def _parts(target):
     "Files of an unfinished download, the largest first."
     return sorted(target.parent.glob(f'{target.name}*.part'), key=lambda f: -f.stat().st_size)
 
-# %% ../nbs/00_sources.ipynb #e6c8aa30
+# %% ../nbs/00_sources.ipynb #0a12b204
 def fetch(
     file, # a `File`
     folder, # where it is kept, with SHA256SUMS beside it
@@ -151,22 +162,23 @@ def fetch(
         if target.exists():
             if not _problem(target, file, seen): return target
             target.unlink()
+        seen = ''
         for url in file.urls:
             # without a checksum nothing could tell the halves of two mirrors apart, so they are not joined
-            for part in _parts(target)[0 if len(file.urls) > 1 and not (file.digest or seen) else 1:]: part.unlink()
-            said.append(_from_mirror(url, target, file, seen, quiet, sleep))
+            for part in _parts(target)[0 if len(file.urls) > 1 and not file.digest else 1:]: part.unlink()
+            said.append(_from_mirror(url, target, file, quiet, sleep))
             if not said[-1]: break
         else: raise ConnectionError(f"cannot download {file.name} ({'; '.join(f'{u}: {s}' for u, s in zip(file.urls, said))})")
-        if not seen: _write_lines(sums, [f'{v}  {k}' for k, v in (known | {file.name: checksum(target)}).items()])
+        _write_lines(sums, [f'{v}  {k}' for k, v in (known | {file.name: checksum(target)}).items()])
     return target
 
-def _from_mirror(url, target, file, seen, quiet, sleep):
+def _from_mirror(url, target, file, quiet, sleep):
     "Try one mirror; returns what is wrong in words, '' if the file came and is right."
     for attempt in range(ATTEMPTS):
-        why, wait = _attempt(url, target, quiet)
+        why, wait = _attempt(url, target, quiet, bool(file.digest))
         if not why or wait is None or attempt == ATTEMPTS - 1: break
         sleep(wait * 2 ** attempt)
-    if not why and (why := _problem(target, file, seen)): target.unlink()
+    if not why and (why := _problem(target, file)): target.unlink()
     return why
 
 def _write_lines(path, lines):
@@ -174,7 +186,7 @@ def _write_lines(path, lines):
     aside.write_text(''.join(f'{line}\n' for line in lines))
     os.replace(aside, path)
 
-# %% ../nbs/00_sources.ipynb #9140c5f9
+# %% ../nbs/00_sources.ipynb #ea8ae127
 LARGEST = 4 << 30 # bytes of a member: the largest official one is 0.8 GB
 SQUEEZED = 300 # times that a large member may be compressed
 
@@ -186,13 +198,21 @@ class Member:
     read: object # function that returns its bytes; ValueError if it is damaged
 
     @property
-    def name(self): return self.path.rsplit('/', 1)[-1]
-    @property
-    def stem(self): return self.name.rsplit('.', 1)[0]
-    @property
-    def folder(self): return self.path.rsplit('/', 2)[-2] if '/' in self.path else ''
+    def name(self):
+        "The file's own name."
+        return self.path.rsplit('/', 1)[-1]
 
-# %% ../nbs/00_sources.ipynb #b2b0708a
+    @property
+    def stem(self):
+        "The name without its last ending."
+        return self.name.rsplit('.', 1)[0]
+
+    @property
+    def folder(self):
+        "The name of the folder it lies in, '' at the top."
+        return self.path.rsplit('/', 2)[-2] if '/' in self.path else ''
+
+# %% ../nbs/00_sources.ipynb #eadabb6a
 class Archives:
     "Official archives (zip files, single files, or folders), read by the ends of their members' paths. What is wrong with them is a ValueError that names the file."
     def __init__(self,
@@ -214,16 +234,17 @@ class Archives:
         if not path.is_file(): raise FileNotFoundError(f"no archive at {path}")
         with open(path, 'rb') as f: head = f.read(64).lstrip().lower()
         if head.startswith((b'<!doctype', b'<html')): raise ValueError(f"{path} is a web page, not an archive: the server asked for something (quota, login, licence); download it with a browser")
-        if path.suffix.lower() != '.zip': return [Member(path.name, path, path.read_bytes)]
+        if path.suffix.lower() != '.zip' and not zipfile.is_zipfile(path): return [Member(path.name, path, path.read_bytes)]
         try: z = self._open.enter_context(zipfile.ZipFile(path))
-        except (zipfile.BadZipFile, EOFError, OSError, ValueError) as e: raise ValueError(f"{path} is not a whole zip archive ({e}): download it again") from e
+        except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError) as e: raise ValueError(f"{path} is not a whole zip archive ({e}): download it again") from e
         for i in z.infolist():
             if i.file_size > LARGEST or i.file_size > max(SQUEEZED * i.compress_size, 64 << 20): raise ValueError(f"{path} would unpack {i.filename} from {i.compress_size} to {i.file_size} bytes: this is no official archive")
         return [Member(i.filename.replace('\\', '/'), path, functools.partial(self._read, z, i, path)) for i in z.infolist() if not i.is_dir()]
 
     @staticmethod
     def _read(z, info, path):
-        try: return z.read(info)
+        try:
+            with z.open(info) as f: return f.read(info.file_size) + f.read(1) # never more than was announced; the end compares checksums
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as e: raise ValueError(f"{path} is damaged at {info.filename} ({e}): download it again") from e
 
     def glob(self, pattern):
@@ -240,24 +261,27 @@ class Archives:
 
     def pictures(self, pattern, name=lambda m: m.name):
         "Sorted (name, read) of the members that fit; ValueError if there is none."
-        found = sorted((name(m), m.read) for m in self.glob(pattern))
+        found = sorted(((name(m), m.read) for m in self.glob(pattern)), key=lambda pair: pair[0])
+        twice = [a for (a, _), (b, _) in zip(found, found[1:]) if a == b]
+        if twice: raise ValueError(f"{self} has more than one {twice[0]}: is an archive given twice?")
         if not found: raise ValueError(f"{self} has no members {pattern}: is it the official archive, and are all its parts given?")
         return found
 
-# %% ../nbs/00_sources.ipynb #c35f4905
+# %% ../nbs/00_sources.ipynb #61d9bea7
 def read_mat(
     member, # a `Member`
     name, # of the variable; None: the only one
 ):
     "A variable of a MATLAB file (up to version 7.2), with structs as objects and cells as object arrays."
     try: found = loadmat(io.BytesIO(member.read()), squeeze_me=True, struct_as_record=False)
+    except NotImplementedError as e: raise ValueError(f"{member.path} is of MATLAB 7.3, which was not expected here: save it with -v7") from e
     except Exception as e: raise ValueError(f"{member.path} cannot be read ({type(e).__name__}: {e}): is {member.archive} the official archive?") from e
     names = [k for k in found if not k.startswith('__')]
     if name is None and len(names) == 1: return found[names[0]]
     if name not in names: raise ValueError(f"{member.path} holds {', '.join(names) or 'nothing'}, expected {name or 'one variable'}: is {member.archive} the official archive?")
     return found[name]
 
-# %% ../nbs/00_sources.ipynb #c08edde9
+# %% ../nbs/00_sources.ipynb #f7fe5333
 def columns(
     scanpaths, # iterable of (image_id, subject, x, y) or (image_id, subject, x, y, duration): arrays of one viewer, or of several with subject an array too
 ):
@@ -270,7 +294,8 @@ def columns(
         subject = np.broadcast_to(subject, n)
         first = np.flatnonzero(np.diff(subject, prepend=-9)) # where each viewer's rows begin
         order = np.arange(n) - np.repeat(first, np.diff(np.append(first, n)))
-        rows.append((np.full(n, image), subject, np.where(subject < 0, -1, order), *arrays, *[np.full(n, np.nan)] * (3 - len(arrays))))
+        whole = [a.astype(np.int32) for a in (np.full(n, image), subject, np.where(subject < 0, -1, order))] # SALICON has millions
+        rows.append((*whole, *arrays[:2], (arrays[2] if len(arrays) > 2 else np.full(n, np.nan)).astype(np.float32)))
     if not rows: raise ValueError("no scanpaths: is it the official archive?")
     return dict(zip(('image_id', 'subject', 'order', 'x', 'y', 'duration'), map(np.concatenate, zip(*rows))))
 
@@ -325,7 +350,7 @@ def points_of_map(
     count = np.bincount(peaks[rows, cols], minlength=n + 1)[1:]
     return tuple(np.round(np.bincount(peaks[rows, cols], a, n + 1)[1:] / count) for a in (cols, rows)) # a plateau counts once
 
-# %% ../nbs/00_sources.ipynb #39388b21
+# %% ../nbs/00_sources.ipynb #91d9c8c2
 def found_counts(
     fixations, # columns
     images, # number of pictures
@@ -342,26 +367,40 @@ def prepare(
     say=print, # hears what deviates from published counts
 ):
     "Turn official archives into `<root>/<name>` and return that folder. Raises ValueError, before anything is written, if they do not hold what they should."
+    folder = data_root(root) / source.name
+    if folder.exists() and not overwrite: raise FileExistsError(f"{folder} is already there: pass overwrite=True (--overwrite) to replace it")
+    for path, file in ((Path(a), f) for a in archives for f in source.files if f.digest and Path(a).name == f.name and Path(a).is_file()):
+        if wrong := _problem(path, file): say(f"{source.name}: {path.name} is not the file that others had: {wrong}")
     with Archives(archives) as official:
-        content = reduced_copy(source, official) if official.glob('fixations.npz') else source.convert(source, official)
+        content = _content(source, official)
         found = found_counts(content.fixations, len(content.stimuli))
         wrong = {k: v for k, v in source.expected.items() if found[k] != v}
         if wrong: raise ValueError(f"{official} holds {found}, expected {wrong}: is it the whole official archive?")
         for k, n in source.published.items():
-            if found[k] != n: say(f"{source.name}: {found[k]} {k} here, {n} counted by others ({source.notes[0] if source.notes else 'see the script'})")
-        return write_recording(data_root(root) / source.name, source.meta | found | content.meta, content.stimuli, content.fixations, overwrite, content.maps, content.point_maps)
+            if found[k] == n: continue
+            if other := [o.name for o in catalogue().values() if o.name != source.name and o.cite == source.cite and o.published.get(k) == found[k]]:
+                raise ValueError(f"{official} holds the {k} of {other[0]}, another edition: salnas_data get {other[0]}")
+            say(f"{source.name}: {found[k]} {k} here, {n} counted by others: {' '.join(source.notes)}")
+        return write_recording(folder, source.meta | found | content.meta, content.stimuli, content.fixations, overwrite, content.maps, content.point_maps)
 
-# %% ../nbs/00_sources.ipynb #cea51c3b
+def _content(source, official):
+    "What the archives hold; whatever surprises a converter is one sentence."
+    try: return reduced_copy(source, official) if official.glob('fixations.npz') else source.convert(source, official)
+    except (ValueError, OSError, RecursionError): raise
+    except Exception as e: raise ValueError(f"{official} cannot be read as {source.name} ({type(e).__name__}: {e}): is it the official archive?") from e
+
+# %% ../nbs/00_sources.ipynb #0cafe14e
 def reduced_copy(
     source, # the `Source` of the set
     official, # `Archives` with fixations.npz (coordinates and sizes as published) and the reduced pictures
 ):
     "The `Content` of a reduced copy: coordinates are scaled to the pictures that are there."
+    if official.glob('SHA256SUMS'): raise ValueError(f"{official} is a prepared set, not an archive: copy the folder to where it shall lie")
     with np.load(io.BytesIO(official.find('fixations.npz').read()), allow_pickle=False) as f: table = {k: f[k] for k in f.files}
     names = [str(n).rsplit('.', 1)[0] for n in table['image_names']]
     files = {m.stem: m for m in official.members if m.name.lower().endswith(('.jpg', '.jpeg', '.png'))}
     if missing := [n for n in names if n not in files]: raise ValueError(f"{official} lacks {len(missing)} pictures, the first is {missing[0]}")
-    sizes = np.array([Image.open(io.BytesIO(files[n].read())).size for n in names], dtype=np.float64)
+    sizes = np.array([read_image(io.BytesIO(files[n].read()), upright=False).shape[1::-1] for n in names], dtype=np.float64)
     native, i = np.stack([table['width'], table['height']], 1).astype(np.float64), table['image_id'].astype(int)
     points = np.stack([table['x'], table['y']], 1).astype(np.float64) - source.origin + .5
     points = points * (sizes / native)[i] - .5
@@ -392,7 +431,7 @@ def source_of(
     if name not in catalogue(): raise ValueError(f"unknown data set {name!r}: choose one of {', '.join(catalogue())}")
     return catalogue()[name]
 
-# %% ../nbs/00_sources.ipynb #ff20ca09
+# %% ../nbs/00_sources.ipynb #678b14b4
 def get(
     name, # of a benchmark
     archives=(), # official archives at hand; without any they are downloaded
@@ -406,6 +445,9 @@ def get(
 
     Archives stay in `<root>/.downloads/<name>`, which may be deleted. Raises ConnectionError, ValueError or OSError, each in one sentence."""
     source, root = source or source_of(name), data_root(root)
+    with contextlib.suppress(OSError, RuntimeError):
+        if any(root.glob(f'.{name}.*')):
+            with _alone(root / name): pass # clears what a killed process left
     if (root / name / 'meta.json').exists() and not overwrite:
         say(f"{name} is prepared already in {root / name}")
         return root / name
@@ -418,7 +460,7 @@ def get(
 def _download(source, folder, quiet, say):
     there = folder
     while not there.exists(): there = there.parent
-    free = shutil.disk_usage(there).free >> 20
+    free = shutil.disk_usage(there).free + sum(f.stat().st_size for f in folder.glob('*') if f.is_file()) >> 20
     if free < source.megabytes: raise OSError(f"{source.name} needs about {source.megabytes} MB of disk, {folder} has {free} MB free: choose another --root, or SALNAS_DATA")
     paths = []
     for file in source.files:
@@ -436,7 +478,7 @@ def summary(
     outside = int((~recording.inside).sum())
     return f"{n['images']} images, {n['viewers'] or recording.meta.get('viewers') or 'unknown'} viewers, {n['fixations']} fixations ({outside} outside the pictures)"
 
-# %% ../nbs/00_sources.ipynb #4a6212e7
+# %% ../nbs/00_sources.ipynb #a85399c1
 def verify(
     name, # of a prepared set
     root=None, # as in `data_root`
@@ -444,6 +486,7 @@ def verify(
     """A table with a row per check: `check`, `ok` (True, False, or None for what is merely reported), `found`.
 
     Raises FileNotFoundError or ValueError if the set is not there or cannot be read at all."""
+    if name == 'popout': raise ValueError("popout is generated anew each time, there is nothing to verify")
     recording = load_recording(name, root)
     folder, rows = data_root(root) / name, []
     def note(check, ok, found): rows.append(dict(check=check, ok=ok, found=found))

@@ -74,6 +74,19 @@ def test_own_points_are_exact(tmp_path, photos):
     assert sources.verify('mine', tmp_path / 'root').ok.fillna(True).all()
 
 
+@pytest.mark.filterwarnings('ignore:.*left out')
+def test_own_pictures_of_one_name(tmp_path, photos):
+    folder, table = photos
+    (folder / '0.png').write_bytes(picture(9, format='png'))
+    with pytest.raises(ValueError, match='more than one picture called 0'): data.import_folder(tmp_path / 'root/mine', folder, table)
+
+
+def test_own_points_beside_the_pictures_are_said(tmp_path, photos):
+    folder, table = photos
+    with pytest.warns(UserWarning, match='40 of 40 points lie outside'): data.import_folder(tmp_path / 'root/mine', folder, table.assign(x=table.x + 5000, order=np.nan))
+    assert (data.load_recording('mine', tmp_path / 'root').order == -1).all()
+
+
 @pytest.mark.parametrize('break_it, words', [
     (lambda t: t.rename(columns=dict(x='X')), 'lacks x'), (lambda t: t.assign(image='5.jpg'), "'5.jpg'"), (lambda t: t.assign(y='top'), "column y must hold numbers, got 'top' in row 1"),
     (lambda t: t[t.image == '0.jpg'], 'at least 3 pictures'), (lambda t: t.iloc[:0], 'at least 3 pictures')])

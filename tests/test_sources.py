@@ -1,11 +1,13 @@
 """Sources: archives in the official layouts, true and damaged, through preparation to the samples that a network sees."""
 import functools
 import http.server
+import io
 import json
 import os
 import re
 import resource
 import shutil
+import struct
 import subprocess
 import sys
 import threading
@@ -273,12 +275,154 @@ def test_what_a_killed_process_left_is_cleared_or_put_back(tmp_path):
     dead.wait()
     (root / f'.osie.{dead.pid}.partial/stimuli').mkdir(parents=True)
     os.rename(folder, root / f'.osie.{dead.pid}.old') # killed between the two renames of a replacement
-    living = root / '.osie.1.partial'
-    living.mkdir()
     with pytest.raises(FileNotFoundError): data.load_recording('osie', root)
     with pytest.raises(FileExistsError): sources.prepare(source, archives, root) # it is back
     assert len(data.load_recording('osie', root)) == 4
-    assert sorted(f.name for f in root.iterdir()) == ['.osie.1.partial', 'osie'] # another process may still be at work
+    assert [f.name for f in root.iterdir()] == ['osie']
+    (root / f'.osie.{dead.pid}.old').mkdir() # killed after the last rename
+    get(source, archives, root) # prepared already, and tidies up
+    assert [f.name for f in root.iterdir()] == ['osie']
+
+
+def test_one_process_at_a_time(tmp_path):
+    source, archives, _ = fake.ALL['osie'](tmp_path)
+    root = tmp_path / 'root'
+    with data._alone(root / 'osie'):
+        with pytest.raises(RuntimeError, match='another process is preparing'): get(source, archives, root)
+    assert not root.exists() or not any(root.iterdir())
+    found = []
+    def one():
+        try: found.append(get(source, archives, root))
+        except Exception as e: found.append(e)
+    threads = [threading.Thread(target=one) for _ in range(4)]
+    for t in threads: t.start()
+    for t in threads: t.join()
+    assert len(data.load_recording('osie', root)) == 4 and all(isinstance(f, (Path, RuntimeError, FileExistsError)) for f in found), found
+    assert [f.name for f in root.iterdir()] == ['osie']
+
+
+# --- found by a reviewer, each failed before ---
+
+def test_prepared_set_is_no_archive(tmp_path):
+    source, archives, _ = fake.ALL['osie'](tmp_path)
+    folder = get(source, archives, tmp_path / 'root')
+    with pytest.raises(ValueError, match='is a prepared set'): get(source, [folder], tmp_path / 'other') # its points would move by a pixel
+
+
+def test_missing_trial_of_mit1003(tmp_path):
+    source, archives, _ = fake.mit1003(tmp_path, drop=['ajs/i1.mat'])
+    with pytest.raises(ValueError, match='lacks 1 of 9 trials, the first is DATA/ajs/i1.mat'): get(source, archives, tmp_path / 'root')
+
+
+def test_other_edition_of_salicon(tmp_path, monkeypatch):
+    source, archives, planted = fake.salicon(tmp_path)
+    n = sum(map(len, planted.values()))
+    found = sources.catalogue()
+    monkeypatch.setattr(sources, 'catalogue', lambda: found | dict(salicon2015=replace(found['salicon2015'], published=dict(fixations=n))))
+    with pytest.raises(ValueError, match='salnas_data get salicon2015'): get(replace(source, published=dict(fixations=n + 5)), archives, tmp_path / 'root')
+    _, archives, _ = fake.salicon_json(tmp_path)
+    with pytest.raises(ValueError, match='first release: salnas_data get salicon2015'): get(source, archives, tmp_path / 'root')
+
+
+def test_authors_protocol_needs_the_official_maps(tmp_path):
+    source, archives, _ = fake.salicon(tmp_path)
+    get(source, archives[:2], tmp_path / 'root') # maps.zip is optional
+    assert data.load_dataset('salicon', root=tmp_path / 'root')[0]['density'].sum() == pytest.approx(1, abs=1e-4)
+    with pytest.raises(ValueError, match="takes maps of salicon from its archive"): data.load_dataset('salicon', root=tmp_path / 'root', protocol='authors')[0]
+
+
+def test_some_maps_are_not_enough(tmp_path):
+    source, archives, _ = fake.salicon(tmp_path, drop=['000000000008.png'])
+    with pytest.raises(ValueError, match='4 maps for 5 pictures'): get(source, archives, tmp_path / 'root')
+
+
+@pytest.mark.parametrize('name', fake.ALL)
+def test_archive_given_twice(tmp_path, name):
+    source, archives, _ = fake.ALL[name](tmp_path)
+    with pytest.raises(ValueError): get(source, [*archives, *archives], tmp_path / 'root')
+
+
+def test_exif_notes_of_a_benchmark_are_ignored(tmp_path):
+    "Coordinates belong to the pixels as they are stored."
+    note = Image.Exif()
+    note[0x0112] = 6
+    pictures = []
+    for i in range(3):
+        Image.open(io.BytesIO(fake.picture(i))).save(tmp_path / f'{i}.jpg', exif=note)
+        pictures.append((f'{i}.jpg', (tmp_path / f'{i}.jpg').read_bytes()))
+    columns = dict(image_id=[0, 1, 2], subject=[0] * 3, order=[0] * 3, x=[75] * 3, y=[3] * 3)
+    facts = dict(pixels_per_degree=5, authors=dict(n_train=2, sigma_px=4))
+    data.write_recording(tmp_path / 'root/theirs', facts | dict(exif=False), pictures, columns)
+    data.write_recording(tmp_path / 'root/mine', facts, pictures, columns)
+    theirs, mine = data.load_recording('theirs', tmp_path / 'root'), data.load_recording('mine', tmp_path / 'root')
+    assert theirs.native_size(0) == (60, 80) == theirs.read(0).shape[:2] and theirs.inside.all()
+    assert mine.native_size(0) == (80, 60) == mine.read(0).shape[:2] and not mine.inside.any()
+    assert all(s.meta['exif'] is False for s in sources.catalogue().values())
+
+
+def test_zip_that_lies_about_its_sizes(tmp_path):
+    with zipfile.ZipFile(tmp_path / 'liar.zip', 'w', zipfile.ZIP_DEFLATED) as z: z.writestr('a.mat', bytes(60 << 20))
+    raw = bytearray((tmp_path / 'liar.zip').read_bytes())
+    at = raw.index(b'PK\x01\x02')
+    raw[at + 24:at + 28] = struct.pack('<I', 1000) # the directory's uncompressed size
+    (tmp_path / 'liar.zip').write_bytes(raw)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with sources.Archives([tmp_path / 'liar.zip']) as a, pytest.raises(ValueError, match='damaged at a.mat'): a.find('a.mat').read()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 30_000 # KB
+
+
+@pytest.mark.parametrize('name', fake.ALL)
+def test_damage_anywhere_is_one_sentence(tmp_path, name):
+    "Single bytes changed in extracted members (no checksum guards them): prepared all the same, or refused in a sentence; never anything else."
+    source, archives, _ = fake.ALL[name](tmp_path)
+    folder = tmp_path / 'extracted'
+    for a in archives:
+        with zipfile.ZipFile(a) as z: z.extractall(folder)
+    files = sorted(p for p in folder.rglob('*') if p.is_file() and p.suffix in ('.mat', '.png', '.jpg', '.jpeg', '.npz') and 'MACOSX' not in str(p))
+    rng = np.random.default_rng(0)
+    for k in range(40):
+        f = files[rng.integers(len(files))] if k % 2 else next(p for p in files if p.suffix in ('.mat', '.png'))
+        whole = f.read_bytes()
+        if len(whole) < 2: continue
+        raw = bytearray(whole)
+        for at in rng.integers(0, len(raw), 3): raw[at] ^= 1 << rng.integers(8)
+        f.write_bytes(raw)
+        try: get(source, [folder], tmp_path / 'root')
+        except (ValueError, OSError) as e: assert '\n' not in str(e).strip()
+        f.write_bytes(whole)
+        shutil.rmtree(tmp_path / 'root', ignore_errors=True)
+
+
+def test_damaged_scanpaths_of_cat2000(tmp_path):
+    pytest.importorskip('matio')
+    source, archives, _ = fake.cat2000(tmp_path, scanpaths=True)
+    with zipfile.ZipFile(archives[0]) as z: members = {n: z.read(n) for n in z.namelist()}
+    for content in fake.mat(other=1), b'garbage', members['trainSet/allFixData.mat'][:300]:
+        fake.zipped(archives[0], members | {'trainSet/allFixData.mat': content})
+        with pytest.raises(ValueError, match='allFixData.mat cannot be read'): get(source, archives, tmp_path / 'root')
+
+
+def test_disk_check_counts_what_is_there(tmp_path, served, monkeypatch):
+    source, handler, _ = served
+    sources.fetch(source.files[0], tmp_path / 'root/.downloads/osie', quiet=True)
+    monkeypatch.setattr(shutil, 'disk_usage', lambda _: shutil._ntuple_diskusage(9 << 30, 8 << 30, (1 << 20) - 9000))
+    get(source, (), tmp_path / 'root', quiet=True) # needs 1 MB, of which the archive is a part
+
+
+def test_zip_by_another_name(tmp_path):
+    source, archives, _ = fake.ALL['osie'](tmp_path)
+    os.rename(archives[0], tmp_path / 'osie.zip?dl=1')
+    assert len(data.read_recording(get(source, [tmp_path / 'osie.zip?dl=1'], tmp_path / 'root'))) == 4
+
+
+def test_damaged_download_is_not_remembered(tmp_path, served):
+    "A file without a published checksum: damage inside the zip is noticed at once, and the next download is not held against it."
+    source, handler, _ = served
+    source = replace(source, files=(replace(source.files[0], digest=''),))
+    handler.mood = 'wrong byte'
+    with pytest.raises(ConnectionError, match='damaged'): get(source, (), tmp_path / 'root', quiet=True)
+    handler.mood = 'right'
+    assert len(data.read_recording(get(source, (), tmp_path / 'root', quiet=True))) == 4
 
 
 # --- the network ---
@@ -296,7 +440,7 @@ class Server(http.server.BaseHTTPRequestHandler):
             self.send_response(429); self.send_header('Retry-After', '1'); self.end_headers(); return
         if mood == 'always 429': self.send_response(429); self.end_headers(); return
         if mood == 'html': body = b'<!DOCTYPE html><html>Too many users have viewed this file</html>'
-        if mood == 'wrong byte': body = body[:50] + bytes([body[50] ^ 1]) + body[51:]
+        if mood == 'wrong byte': body = body[:200] + bytes([body[200] ^ 1]) + body[201:]
         start = int(self.headers['Range'][6:].split('-')[0]) if 'Range' in self.headers and mood != 'no ranges' else 0
         self.send_response(206 if start else 200)
         if start: self.send_header('Content-Range', f'bytes {start}-{len(body) - 1}/{len(body)}')
@@ -436,3 +580,13 @@ def test_pysaliency_there_and_back(tmp_path):
     plain = pysaliency.Stimuli([np.zeros((9, 12, 3), np.uint8)] * 3), pysaliency.Fixations.create_without_history([1.5, 2.5], [3.5, 4.5], [0, 2])
     data.from_pysaliency(tmp_path / 'root/arrays', *plain, pixels_per_degree=4)
     assert data.load_recording('arrays', tmp_path / 'root').points(2).tolist() == [[2, 4]]
+
+
+def test_train_command_feeds_authors_data_with_their_normalisation(tmp_path):
+    from salnas import selfkd
+    from salnas.training import load_checkpoint
+    source, archives, _ = fake.nested(tmp_path, 'osie', n=8)
+    get(replace(source, authors=source.authors | dict(n_train=5)), archives, tmp_path / 'root')
+    for protocol, mean in (('authors', [.5] * 3), ('native', [.485, .456, .406])):
+        selfkd.main(['--dataset', 'osie', '--data-root', str(tmp_path / 'root'), '--profile', 'smoke', '--kd', 'none', '--protocol', protocol, '--output-dir', str(tmp_path / protocol), '--set', 'epochs=1', 'batch_size=4', 'n_random=0'])
+        assert load_checkpoint(tmp_path / protocol / 'largest/net.safetensors').mean.tolist() == pytest.approx(mean)
