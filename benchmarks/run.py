@@ -1,0 +1,301 @@
+"""Speed, each claim as a ratio measured by turns in one run.
+
+    python benchmarks/run.py [--only NAME ...] [--threads 2] [--repeats 7] [--jemalloc FILE.so] [--out results.json]
+
+Prints a Markdown table and writes JSON: per entry `name`, `ratio` (how many times faster than the plain way), `aim`, both medians in seconds, every repetition, and what was checked beside the time;
+with machine, versions and commit. `--jemalloc` adds the training step with that allocator preloaded. Run it on an idle machine: two busy processes on two cores change every figure.
+"""
+import argparse
+import copy
+import functools
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from salnas.efficiency import LatencyTable, Pricer, latency, load_exported, optimize, to_onnx, to_openvino
+from salnas.metrics import auc_judd, evaluate_maps, shuffled_negatives
+from salnas.space import named_space
+from salnas.supernet import ConvBNAct, DynamicConvBNAct, Supernet, cut, macs
+from salnas.training import calibrated, provenance, sandwich_step
+
+ENTRIES = {}
+
+
+def entry(aim):
+    "Register a benchmark: it yields (plain, fast, what else was found)."
+    def register(f): ENTRIES[f.__name__] = f, aim; return f
+    return register
+
+
+def by_turns(plain, fast, repeats, warmup=1):
+    "Seconds of each call of two functions that take turns."
+    times = [], []
+    for k in range(repeats + warmup):
+        for call, kept in zip((plain, fast), times):
+            start = time.perf_counter()
+            call()
+            if k >= warmup: kept.append(time.perf_counter() - start)
+    return times
+
+
+# --- the plain way: NCHW, a hand-written swish, weights copied for each call, module by module ---
+
+class Swish(nn.Module):
+    def forward(self, x): return x * torch.sigmoid(x)
+
+
+def plainly(self, x, spec):
+    groups = spec.cout if spec.depthwise else 1
+    weight = cut(self.conv.weight, (spec.cout, spec.cin // groups, spec.kernel, spec.kernel)).contiguous()
+    x = F.conv2d(x, weight, None, spec.stride, spec.kernel // 2, 1, groups)
+    n = (spec.cout,)
+    return self.act(F.batch_norm(x, None, None, cut(self.bn.weight, n), cut(self.bn.bias, n), True, 0., self.bn.eps))
+
+
+def plain_copy(net):
+    net = copy.deepcopy(net).to(memory_format=torch.contiguous_format)
+    for m in net.modules():
+        if isinstance(m, ConvBNAct) and isinstance(m.act, nn.SiLU): m.act = Swish()
+        if isinstance(m, DynamicConvBNAct): m.forward = plainly.__get__(m)
+    return net
+
+
+def sample_data(batch, h, w, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    density = torch.rand(batch, h, w, generator=g)
+    return torch.randn(batch, 3, h, w, generator=g), density / density.sum((1, 2), keepdim=True), (torch.rand(batch, h, w, generator=g) > .997).float()
+
+
+def training(space, jobs):
+    "(plain step, fast step, their gradients) of a sandwich: jobs are ((batch, height, width), architectures)."
+    net = Supernet(space, seed=0).train()
+    slow, fast = plain_copy(net), copy.deepcopy(net).to(memory_format=torch.channels_last)
+    data = [(sample_data(*size), archs) for size, archs in jobs]
+    def step(net):
+        net.zero_grad()
+        for (x, d, f), archs in data: sandwich_step(net, x if net is slow else x.contiguous(memory_format=torch.channels_last), d, f, archs, dropout=0., drop_connect=0.)
+    def cosine():
+        grads = [torch.cat([p.grad.flatten().double() for p in n.parameters() if p.grad is not None]) for n in (slow, fast)]
+        return float(F.cosine_similarity(*grads, 0))
+    return functools.partial(step, slow), functools.partial(step, fast), cosine
+
+
+def of_resolution(space, resolution, seed):
+    rng = np.random.default_rng(seed)
+    return next(a for a in iter(lambda: space.sample(rng), None) if a.resolution == resolution)
+
+
+def alphanet_step():
+    space = named_space('alphanet')
+    return training(space, [((8, 288, 384), [space.max(), of_resolution(space, 384, 0)]), ((8, 192, 256), [of_resolution(space, 256, 1), space.min()])])
+
+
+@entry(aim=1.6)
+def train_step_alphanet(args):
+    plain, fast, cosine = alphanet_step()
+    times = by_turns(plain, fast, min(args.repeats, 5))
+    return *times, dict(gradient_cosine=cosine(), what='max + random at 288x384, random + min at 192x256, batch 8, fp32')
+
+
+@entry(aim=1.6)
+def train_step_mobilenetv2(args):
+    space = named_space('mobilenetv2', resolutions=(256,))
+    plain, fast, cosine = training(space, [((16, 192, 256), [space.max(), space.sample(np.random.default_rng(0)), space.min()])])
+    return *by_turns(plain, fast, min(args.repeats, 5)), dict(gradient_cosine=cosine(), what='sandwich of 3 at 192x256, batch 16, fp32')
+
+
+@entry(aim=2.2)
+def train_step_alphanet_allocator(args):
+    "The plain step as it is against ours with another allocator, in two processes that take turns."
+    if not args.jemalloc: return None
+    def worker(kind, **env):
+        p = subprocess.Popen([sys.executable, __file__, '--worker', kind, '--threads', str(args.threads)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | env)
+        assert p.stdout.readline().strip() == 'ready'
+        return p
+    workers = [worker('plain'), worker('fast', LD_PRELOAD=args.jemalloc, MALLOC_CONF='dirty_decay_ms:-1,muzzy_decay_ms:-1')]
+    times, peaks = ([], []), {}
+    for k in range(min(args.repeats, 5) + 1):
+        for p, kept in zip(workers, times):
+            p.stdin.write('go\n'); p.stdin.flush()
+            seconds, peaks[p.pid] = map(float, p.stdout.readline().split())
+            if k: kept.append(seconds)
+    for p in workers: p.stdin.close(); p.wait()
+    return *times, dict(peak_MB_plain=peaks[workers[0].pid], peak_MB_fast=peaks[workers[1].pid], what='as train_step_alphanet, ours with jemalloc preloaded')
+
+
+
+def work(kind):
+    "The other end of train_step_alphanet_allocator."
+    import resource
+    plain, fast, _ = alphanet_step()
+    call = dict(plain=plain, fast=fast)[kind]
+    print('ready', flush=True)
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        call()
+        print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, flush=True)
+
+
+# --- inference ---
+
+@functools.lru_cache(maxsize=None)
+def deployed(name, size):
+    "A network with statistics of real pictures, and its plain copy."
+    from salnas.data import load_dataset
+    space = named_space(name)
+    net = calibrated(Supernet(space, seed=0), load_dataset('popout', size=size), space.max(), 64)
+    return net, plain_copy(net).eval()
+
+
+def inference(name, size, make, args, tolerance=None, least_cc=None):
+    net, plain = deployed(name, size)
+    images = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
+    with tempfile.TemporaryDirectory() as aside:
+        run, found = make(net, Path(aside))
+        with torch.inference_mode(): times = by_turns(lambda: plain(net.normalise(images)), lambda: run(images.numpy()), 4 * args.repeats, 4)
+    if tolerance and found['max_abs'] > tolerance or least_cc and found['cc'] < least_cc: found['failed'] = f'not accurate enough: {tolerance or least_cc}'
+    return *times, found | dict(what=f'batch 1, {size[0]}x{size[1]}, against eager NCHW fp32')
+
+
+def vino(precision, size, int8=False):
+    def make(net, aside):
+        from salnas.data import load_dataset
+        from salnas.efficiency import agreement
+        part = load_dataset('popout', size=size)
+        pictures = torch.stack([part.image(k) for k in range(64)])
+        to_openvino(net, aside / 'net.xml', size, pictures if int8 else None, least_cc=.9)
+        run = load_exported(aside / 'net.xml', torch.get_num_threads(), precision)
+        return run, vars(agreement(run, net, size, pictures[:8])) | dict(backend=f'OpenVINO {"int8" if int8 else precision}')
+    return make
+
+
+def onnx(size):
+    def make(net, aside):
+        found = to_onnx(net, aside / 'net.onnx', size)
+        return load_exported(aside / 'net.onnx', torch.get_num_threads()), vars(found) | dict(backend='ONNX Runtime fp32')
+    return make
+
+
+def torch_fused(net, aside):
+    fast = optimize(net)
+    return lambda images: fast(net.normalise(torch.from_numpy(images))), dict(max_abs=0., cc=1., backend='torch, folded, channels last')
+
+
+BIG = 288, 384
+@entry(aim=2.5)
+def infer_alphanet_max_fp32(args): return inference('alphanet', BIG, vino('fp32', BIG), args, tolerance=1e-4)
+@entry(aim=2.5)
+def infer_alphanet_max_onnx(args): return inference('alphanet', BIG, onnx(BIG), args, tolerance=1e-4)
+@entry(aim=1.5)
+def infer_alphanet_max_torch(args): return inference('alphanet', BIG, torch_fused, args)
+@entry(aim=4)
+def infer_alphanet_max_bf16(args): return inference('alphanet', BIG, vino('bf16', BIG), args, least_cc=.995)
+@entry(aim=4)
+def infer_mobilenetv2_max_int8(args): return inference('mobilenetv2', (192, 256), vino('fp32', (192, 256), int8=True), args, least_cc=.995)
+
+
+# --- counting, metrics, data ---
+
+@entry(aim=1000)
+def arch_pricing(args):
+    space, rng = named_space('alphanet'), np.random.default_rng(0)
+    price, archs = Pricer(space), [space.sample(rng) for _ in range(500)]
+    for a in archs: price(a)
+    def plain():
+        from salnas.supernet import Subnet
+        with torch.device('meta'): macs(Subnet(space, archs[0]), (288, 384))
+    slow, fast = by_turns(plain, lambda: [price(a) for a in archs], args.repeats)
+    return slow, [t / len(archs) for t in fast], dict(what='MACs of one architecture, against building it and counting what is dispatched')
+
+
+def maps(batch=16, h=480, w=640, n=100):
+    rng = np.random.default_rng(0)
+    pred = torch.from_numpy(rng.random((batch, h, w))).float()
+    fixations = torch.from_numpy(rng.multinomial(n, np.full(h * w, 1 / (h * w)), batch).reshape(batch, h, w)).float()
+    pred = F.avg_pool2d(pred[:, None], 31, 1, 15)[:, 0]
+    return pred, F.avg_pool2d(fixations[:, None], 41, 1, 20)[:, 0] + 1e-9, fixations
+
+
+@entry(aim=5)
+def auc_judd_batched(args):
+    from sklearn.metrics import roc_auc_score
+    pred, _, fixations = maps()
+    def plain():
+        for p, f in zip(pred.numpy(), fixations.numpy()): # every pixel a negative, counts as weights of the positives
+            positives = np.repeat(p[f > 0], f[f > 0].astype(int))
+            roc_auc_score(np.r_[np.ones(len(positives)), np.zeros(p.size)], np.r_[positives, p.ravel()])
+    return *by_turns(plain, lambda: auc_judd(pred, fixations), args.repeats), dict(what='16 maps of 480x640, 100 fixations, against scikit-learn')
+
+
+@entry(aim=1)
+def metrics_all(args):
+    pred, density, fixations = maps()
+    negatives = shuffled_negatives(fixations)
+    def plain(): # one picture at a time
+        for k in range(len(pred)): evaluate_maps(*(t[k:k + 1] for t in (pred, density, fixations)), negatives[k:k + 1], density.mean(0))
+    fast = lambda: evaluate_maps(pred, density, fixations, negatives, density.mean(0))
+    times = by_turns(plain, fast, args.repeats)
+    return *times, dict(ms_per_map=1e3 * float(np.median(times[1])) / len(pred), what='all seven metrics of 16 maps, against one map at a time')
+
+
+@entry(aim=3)
+def data_loading(args):
+    from salnas.data import load_dataset
+    cached, drawn = load_dataset('popout'), load_dataset('popout', cache=False)
+    return *by_turns(lambda: [drawn[k] for k in range(50)], lambda: [cached[k] for k in range(50)], args.repeats), dict(what='50 samples at 192x256 from the cache, against drawing each anew')
+
+
+@entry(aim=None)
+def latency_table(args):
+    "Not a speed: the median relative error of predicted latencies on 30 random architectures."
+    space, rng = named_space('alphanet'), np.random.default_rng(0)
+    archs = [space.sample(rng) for _ in range(60)]
+    supernet, x = Supernet(space, seed=0), torch.randn(1, 3, 288, 384)
+    measured = []
+    for chunk in np.array_split(np.arange(60), 6): # a few networks in memory at a time
+        nets = {str(i): functools.partial(optimize(supernet.extract(archs[i]).eval()), x) for i in chunk}
+        measured += latency(nets, args.repeats, 2).median_ms.tolist()
+    table = LatencyTable(space).measure(archs).fit(archs[30:], measured[30:])
+    predicted = [table(a) for a in archs[:30]]
+    error = np.abs(np.array(predicted) / measured[:30] - 1)
+    return [1.], [1.], dict(median_error=float(np.median(error)), aim_median_error=.1, measured_ms=measured[:30], predicted_ms=predicted, what='predicted against measured latency, 30 architectures, the line fitted on 30 others')
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('--only', nargs='+', choices=list(ENTRIES), default=list(ENTRIES))
+    parser.add_argument('--threads', type=int, default=torch.get_num_threads())
+    parser.add_argument('--repeats', type=int, default=7)
+    parser.add_argument('--jemalloc', help='libjemalloc.so, for train_step_alphanet_allocator')
+    parser.add_argument('--out', type=Path, default=Path('runs/benchmarks.json'))
+    parser.add_argument('--worker', help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    if args.worker: work(args.worker); return
+    rows = []
+    print('| name | plain, s | fast, s | ratio | aim | |\n|---|---|---|---|---|---|', flush=True)
+    for name in args.only:
+        call, aim = ENTRIES[name]
+        found = call(args)
+        if found is None: continue
+        plain, fast, more = found
+        row = dict(name=name, ratio=float(np.median(plain) / np.median(fast)), aim=aim, plain_s=float(np.median(plain)), fast_s=float(np.median(fast)), repetitions=dict(plain=plain, fast=fast), **more)
+        rows.append(row)
+        short = {k: f'{v:.4g}' if isinstance(v, float) else v for k, v in more.items() if not isinstance(v, list)}
+        print(f"| {name} | {row['plain_s']:.4g} | {row['fast_s']:.4g} | {row['ratio']:.2f} | {aim or ''} | {'; '.join(f'{k} {v}' if k != 'what' else v for k, v in short.items())} |", flush=True)
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        machine = dict(cpu=platform.processor() or platform.machine(), cores=os.cpu_count(), threads=args.threads)
+        args.out.write_text(json.dumps(dict(machine=machine, provenance=provenance(), entries=rows), indent=1))
+
+
+if __name__ == '__main__': main()
