@@ -95,23 +95,39 @@ def of_resolution(space, resolution, seed):
     return next(a for a in iter(lambda: space.sample(rng), None) if a.resolution == resolution)
 
 
+def alphanet_jobs(space): return [((8, 288, 384), [space.max(), of_resolution(space, 384, 0)]), ((8, 192, 256), [of_resolution(space, 256, 1), space.min()])]
+
+
 def alphanet_step():
     space = named_space('alphanet')
-    return training(space, [((8, 288, 384), [space.max(), of_resolution(space, 384, 0)]), ((8, 192, 256), [of_resolution(space, 256, 1), space.min()])])
+    return training(space, alphanet_jobs(space))
+
+
+def peak_fraction(space, jobs, seconds):
+    "Operations of a step (forward, and twice as many backward) over what the processor's fastest convolution would do in that time."
+    x, w = (t.contiguous(memory_format=torch.channels_last) for t in (torch.randn(4, 256, 48, 64), torch.randn(256, 256, 3, 3)))
+    with torch.inference_mode(): ms = latency(lambda: F.conv2d(x, w, padding=1), 20, 5).min_ms.iloc[0]
+    peak = 2 * 4 * 48 * 64 * 256 * 256 * 9 / (ms / 1e3)
+    price = {size: Pricer(space, size[1:]) for size, _ in jobs}
+    operations = sum(3 * 2 * size[0] * price[size](a)[0] for size, archs in jobs for a in archs)
+    return dict(peak_GFLOPs=peak / 1e9, fraction_of_peak=operations / seconds / peak)
 
 
 @entry(aim=1.6)
 def train_step_alphanet(args):
     plain, fast, cosine = alphanet_step()
     times = by_turns(plain, fast, min(args.repeats, 5))
-    return *times, dict(gradient_cosine=cosine(), what='max + random at 288x384, random + min at 192x256, batch 8, fp32')
+    space = named_space('alphanet')
+    return *times, dict(gradient_cosine=cosine(), **peak_fraction(space, alphanet_jobs(space), float(np.median(times[1]))), what='max + random at 288x384, random + min at 192x256, batch 8, fp32')
 
 
 @entry(aim=1.6)
 def train_step_mobilenetv2(args):
     space = named_space('mobilenetv2', resolutions=(256,))
-    plain, fast, cosine = training(space, [((16, 192, 256), [space.max(), space.sample(np.random.default_rng(0)), space.min()])])
-    return *by_turns(plain, fast, min(args.repeats, 5)), dict(gradient_cosine=cosine(), what='sandwich of 3 at 192x256, batch 16, fp32')
+    jobs = [((16, 192, 256), [space.max(), space.sample(np.random.default_rng(0)), space.min()])]
+    plain, fast, cosine = training(space, jobs)
+    times = by_turns(plain, fast, min(args.repeats, 5))
+    return *times, dict(gradient_cosine=cosine(), **peak_fraction(space, jobs, float(np.median(times[1]))), what='sandwich of 3 at 192x256, batch 16, fp32')
 
 
 @entry(aim=2.2)
@@ -152,6 +168,10 @@ def work(kind):
 def deployed(name, size):
     "A network with statistics of real pictures, and its plain copy."
     from salnas.data import load_dataset
+    from salnas.predict import PRETRAINED, SaliencyModel
+    if name == 'mobilenetv2' and PRETRAINED.is_file(): # int8 must be judged on trained weights
+        net = SaliencyModel.load().net
+        return net, plain_copy(net).eval()
     space = named_space(name)
     net = calibrated(Supernet(space, seed=0), load_dataset('popout', size=size), space.max(), 64)
     return net, plain_copy(net).eval()
