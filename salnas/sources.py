@@ -92,7 +92,7 @@ class Content:
     point_maps: list = () # like stimuli: official maps of points
     meta: dict = field(default_factory=dict) # facts that replace the source's, such as another edition
 
-# %% ../nbs/00_sources.ipynb #8cf25278
+# %% ../nbs/00_sources.ipynb #416a3b1a
 ATTEMPTS = 4 # per mirror
 
 def _problem(
@@ -109,7 +109,7 @@ def _problem(
     if path.suffix != '.zip': return ''
     try:
         with zipfile.ZipFile(path) as z: bad = None if file.digest or seen else z.testzip() # a published checksum says it all
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError) as e: return f'it is not a whole zip archive ({e})'
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as e: return f'it is not a whole zip archive ({e})'
     return f'it is damaged at {bad}' if bad else ''
 
 # %% ../nbs/00_sources.ipynb #4f770cb4
@@ -212,7 +212,7 @@ class Member:
         "The name of the folder it lies in, '' at the top."
         return self.path.rsplit('/', 2)[-2] if '/' in self.path else ''
 
-# %% ../nbs/00_sources.ipynb #eadabb6a
+# %% ../nbs/00_sources.ipynb #55a1f764
 class Archives:
     "Official archives (zip files, single files, or folders), read by the ends of their members' paths. What is wrong with them is a ValueError that names the file."
     def __init__(self,
@@ -236,7 +236,7 @@ class Archives:
         if head.startswith((b'<!doctype', b'<html')): raise ValueError(f"{path} is a web page, not an archive: the server asked for something (quota, login, licence); download it with a browser")
         if path.suffix.lower() != '.zip' and not zipfile.is_zipfile(path): return [Member(path.name, path, path.read_bytes)]
         try: z = self._open.enter_context(zipfile.ZipFile(path))
-        except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError) as e: raise ValueError(f"{path} is not a whole zip archive ({e}): download it again") from e
+        except (zipfile.BadZipFile, EOFError, OSError, ValueError, RuntimeError) as e: raise ValueError(f"{path} is not a whole zip archive ({e}): download it again") from e
         for i in z.infolist():
             if i.file_size > LARGEST or i.file_size > max(SQUEEZED * i.compress_size, 64 << 20): raise ValueError(f"{path} would unpack {i.filename} from {i.compress_size} to {i.file_size} bytes: this is no official archive")
         return [Member(i.filename.replace('\\', '/'), path, functools.partial(self._read, z, i, path)) for i in z.infolist() if not i.is_dir()]
@@ -245,7 +245,7 @@ class Archives:
     def _read(z, info, path):
         try:
             with z.open(info) as f: return f.read(info.file_size) + f.read(1) # never more than was announced; the end compares checksums
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as e: raise ValueError(f"{path} is damaged at {info.filename} ({e}): download it again") from e
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as e: raise ValueError(f"{path} is damaged at {info.filename} ({e}): download it again") from e
 
     def glob(self, pattern):
         "Members whose path ends in pattern, where * stands for anything within one folder's name; in the order of their paths."
@@ -267,14 +267,14 @@ class Archives:
         if not found: raise ValueError(f"{self} has no members {pattern}: is it the official archive, and are all its parts given?")
         return found
 
-# %% ../nbs/00_sources.ipynb #61d9bea7
+# %% ../nbs/00_sources.ipynb #886f2c90
 def read_mat(
     member, # a `Member`
     name, # of the variable; None: the only one
 ):
     "A variable of a MATLAB file (up to version 7.2), with structs as objects and cells as object arrays."
     try: found = loadmat(io.BytesIO(member.read()), squeeze_me=True, struct_as_record=False)
-    except NotImplementedError as e: raise ValueError(f"{member.path} is of MATLAB 7.3, which was not expected here: save it with -v7") from e
+    except RuntimeError as e: raise ValueError(f"{member.path} is of MATLAB 7.3, which was not expected here: save it with -v7") from e
     except Exception as e: raise ValueError(f"{member.path} cannot be read ({type(e).__name__}: {e}): is {member.archive} the official archive?") from e
     names = [k for k in found if not k.startswith('__')]
     if name is None and len(names) == 1: return found[names[0]]
