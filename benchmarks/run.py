@@ -37,14 +37,19 @@ def entry(aim):
     return register
 
 
-def by_turns(plain, fast, repeats, warmup=1):
-    "Seconds of each call of two functions that take turns."
+def by_turns(plain, fast, repeats, warmup=1, calls=1, pause=0.):
+    """Seconds of each call of two functions that take turns.
+
+    With `calls` a turn is that many calls in a row, of which the first is not counted, after a pause: two runtimes with thread pools of their own
+    disturb each other while the idle one's threads still spin."""
     times = [], []
     for k in range(repeats + warmup):
         for call, kept in zip((plain, fast), times):
-            start = time.perf_counter()
-            call()
-            if k >= warmup: kept.append(time.perf_counter() - start)
+            time.sleep(pause)
+            for c in range(calls):
+                start = time.perf_counter()
+                call()
+                if k >= warmup and (c or calls == 1): kept.append(time.perf_counter() - start)
     return times
 
 
@@ -152,14 +157,14 @@ def train_step_alphanet_allocator(args):
 
 def work(kind):
     "The other end of train_step_alphanet_allocator."
-    import resource
+    peak = lambda: int(next(l for l in open('/proc/self/status') if l.startswith('VmHWM')).split()[1]) / 1024 # ru_maxrss would be the parent's
     plain, fast, _ = alphanet_step()
     call = dict(plain=plain, fast=fast)[kind]
     print('ready', flush=True)
     for _ in sys.stdin:
         start = time.perf_counter()
         call()
-        print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, flush=True)
+        print(time.perf_counter() - start, peak(), flush=True)
 
 
 # --- inference ---
@@ -182,7 +187,7 @@ def inference(name, size, make, args, tolerance=None, least_cc=None):
     images = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
     with tempfile.TemporaryDirectory() as aside:
         run, found = make(net, Path(aside))
-        with torch.inference_mode(): times = by_turns(lambda: plain(net.normalise(images)), lambda: run(images.numpy()), 4 * args.repeats, 4)
+        with torch.inference_mode(): times = by_turns(lambda: plain(net.normalise(images)), lambda: run(images.numpy()), args.repeats, 1, calls=8, pause=.3)
     if tolerance and found['max_abs'] > tolerance or least_cc and found['cc'] < least_cc: found['failed'] = f'not accurate enough: {tolerance or least_cc}'
     return *times, found | dict(what=f'batch 1, {size[0]}x{size[1]}, against eager NCHW fp32')
 
