@@ -141,7 +141,7 @@ def _parts(target):
     "Files of an unfinished download, the largest first."
     return sorted(target.parent.glob(f'{target.name}*.part'), key=lambda f: -f.stat().st_size)
 
-# %% ../nbs/00_sources.ipynb #0a12b204
+# %% ../nbs/00_sources.ipynb #76388820
 def fetch(
     file, # a `File`
     folder, # where it is kept, with SHA256SUMS beside it
@@ -158,11 +158,10 @@ def fetch(
     except Timeout: raise RuntimeError(f"another process is downloading into {folder}: wait for it") from None
     with lock:
         known = dict(line.split(maxsplit=1)[::-1] for line in sums.read_text().splitlines()) if sums.exists() else {}
-        seen, said = known.get(file.name, ''), []
+        said = []
         if target.exists():
-            if not _problem(target, file, seen): return target
+            if not _problem(target, file, known.get(file.name, '')): return target
             target.unlink()
-        seen = ''
         for url in file.urls:
             # without a checksum nothing could tell the halves of two mirrors apart, so they are not joined
             for part in _parts(target)[0 if len(file.urls) > 1 and not file.digest else 1:]: part.unlink()
