@@ -1,11 +1,9 @@
 """FIWI, fixations in web pages: `salnas_data get fiwi`; the 51 pages whose scanpaths are public: `salnas_data get fiwi51`."""
-import io
 import sys
 
 import numpy as np
 
-from salnas.data import read_image
-from salnas.sources import Content, File, Source, columns, main, points_of_map, read_mat
+from salnas.sources import Content, File, Source, columns, main, points_of_map, read_mat, size_of
 
 
 def convert(source, official):
@@ -14,7 +12,7 @@ def convert(source, official):
     stimuli, marks = named('stimuli'), named('all5')
     if not stimuli or [n for n, _ in stimuli] != [n for n, _ in marks]: raise ValueError(f"{official} holds {len(stimuli)} pages in stimuli and {len(marks)} maps in all5 of other names, expected a map for each page: is it the official archive?")
     for (name, page), (_, read) in zip(stimuli, marks):
-        sizes = [read_image(io.BytesIO(f()), upright=False).shape[:2] for f in (page, read)]
+        sizes = [size_of(name, f()) for f in (page, read)]
         if sizes[0] != sizes[1]: raise ValueError(f"the page {name} is {sizes[0]}, its map of points {sizes[1]}: points cannot be placed")
     scanpaths = ((i, -1, *points_of_map(read(), lossy=False)) for i, (_, read) in enumerate(marks))
     return Content(stimuli, columns(scanpaths), point_maps=marks)

@@ -545,11 +545,14 @@ def _sample(
         points = np.concatenate([points, new[in_frame(new, (height, width))]])
     return points[:n]
 
-# %% ../nbs/00_data.ipynb #9c7dff4c
+# %% ../nbs/00_data.ipynb #bc81baff
 class Popout:
     "The source of the generated set: draws picture i when asked and knows the density its fixations were sampled from."
     def __init__(self, scenes, seed, height=240, width=320): self.scenes, self.seed, self.height, self.width = scenes, seed, height, width
-    def read(self, i): return _render(self.scenes[i], np.random.default_rng([self.seed, i, 2]), self.height, self.width)
+
+    def read(self, i):
+        "(240,320,3) uint8 of picture i, drawn anew."
+        return _render(self.scenes[i], np.random.default_rng([self.seed, i, 2]), self.height, self.width)
 
     def truth(self, i, size):
         "(H,W) float64 that sums to 1: the mixture at the grid's cell centres."

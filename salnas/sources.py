@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ATTEMPTS', 'LARGEST', 'SQUEEZED', 'File', 'Source', 'Content', 'fetch', 'Member', 'Archives', 'read_mat', 'columns',
-           'nested_scanpaths', 'gaze_points', 'in_processes', 'points_of_map', 'found_counts', 'prepare',
+           'size_of', 'nested_scanpaths', 'gaze_points', 'in_processes', 'points_of_map', 'found_counts', 'prepare',
            'reduced_copy', 'catalogue', 'source_of', 'get', 'summary', 'verify', 'contact_sheet', 'listing', 'main']
 
 # %% ../nbs/00_sources.ipynb #2375a63e
@@ -298,6 +298,15 @@ def columns(
     if not rows: raise ValueError("no scanpaths: is it the official archive?")
     return dict(zip(('image_id', 'subject', 'order', 'x', 'y', 'duration'), map(np.concatenate, zip(*rows))))
 
+# %% ../nbs/00_sources.ipynb #2f02e4fa
+def size_of(
+    name, # of a picture, for the error
+    data, # bytes of its file
+):
+    "(height, width) of a picture as it is stored, decoded whole; one that is broken is a ValueError that names it."
+    try: return read_image(io.BytesIO(data), upright=False).shape[:2]
+    except ValueError as e: raise ValueError(f"picture {name}: {e}") from e
+
 # %% ../nbs/00_sources.ipynb #4c615689
 def nested_scanpaths(
     member, # a `Member`: fixations.mat
@@ -388,7 +397,7 @@ def _content(source, official):
     except (ValueError, OSError, RecursionError): raise
     except Exception as e: raise ValueError(f"{official} cannot be read as {source.name} ({type(e).__name__}: {e}): is it the official archive?") from e
 
-# %% ../nbs/00_sources.ipynb #0cafe14e
+# %% ../nbs/00_sources.ipynb #5c89e870
 def reduced_copy(
     source, # the `Source` of the set
     official, # `Archives` with fixations.npz (coordinates and sizes as published) and the reduced pictures
@@ -399,7 +408,7 @@ def reduced_copy(
     names = [str(n).rsplit('.', 1)[0] for n in table['image_names']]
     files = {m.stem: m for m in official.members if m.name.lower().endswith(('.jpg', '.jpeg', '.png'))}
     if missing := [n for n in names if n not in files]: raise ValueError(f"{official} lacks {len(missing)} pictures, the first is {missing[0]}")
-    sizes = np.array([read_image(io.BytesIO(files[n].read()), upright=False).shape[1::-1] for n in names], dtype=np.float64)
+    sizes = np.array([size_of(files[n].name, files[n].read()) for n in names], dtype=np.float64)[:, ::-1]
     native, i = np.stack([table['width'], table['height']], 1).astype(np.float64), table['image_id'].astype(int)
     points = np.stack([table['x'], table['y']], 1).astype(np.float64) - source.origin + .5
     points = points * (sizes / native)[i] - .5
@@ -544,7 +553,7 @@ def contact_sheet(
     figure.suptitle(f"{recording.meta.get('title', recording.name)} ({recording.meta.get('edition', '')})", fontsize=10)
     return figure
 
-# %% ../nbs/00_sources.ipynb #b3f64ef8
+# %% ../nbs/00_sources.ipynb #47b17789
 def listing(
     root=None, # as in `data_root`
 ):
@@ -558,7 +567,7 @@ def listing(
         status = 'prepared' if meta else 'download unfinished' if parts else 'damaged' if folder.exists() else 'not here'
         disk = sum(f.stat().st_size for f in folder.rglob('*') if f.is_file()) / 1e6 if meta else math.nan
         facts = s.published | s.expected | meta
-        rows.append(dict(name=s.name, images=facts.get('images', ''), viewers=facts.get('viewers', ''), fixations=facts.get('fixations', ''), licence=s.licence, cite=s.cite,
+        rows.append(dict(name=s.name, images=facts.get('images', ''), viewers=facts.get('viewers') or '', fixations=facts.get('fixations', ''), licence=s.licence, cite=s.cite,
             edition=meta.get('edition', s.edition), disk='' if math.isnan(disk) else f'{disk:.0f} MB', status=status))
     return pd.DataFrame(rows).set_index('name')
 

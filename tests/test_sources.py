@@ -425,6 +425,60 @@ def test_damaged_download_is_not_remembered(tmp_path, served):
     assert len(data.read_recording(get(source, (), tmp_path / 'root', quiet=True))) == 4
 
 
+def test_certificate_that_is_not_valid(tmp_path, monkeypatch):
+    "Only a published checksum can stand in for it; the error says what is wrong."
+    import gdown, requests
+    source, archives, _ = fake.ALL['osie'](tmp_path)
+    asked = []
+    def download(url, output, verify=True, **_):
+        asked.append(verify)
+        if verify: raise requests.exceptions.SSLError('self-signed')
+        shutil.copy(archives[0], output)
+    monkeypatch.setattr(gdown, 'download', download)
+    file = sources.File('a.zip', ('https://x/a.zip',))
+    with pytest.raises(ConnectionError, match='its certificate is not valid'): sources.fetch(file, tmp_path / 'a', quiet=True, sleep=lambda s: None)
+    assert asked == [True]
+    assert sources.fetch(replace(file, digest='md5:' + data.checksum(archives[0], 'md5')), tmp_path / 'b', quiet=True).exists() and asked[1:] == [True, False]
+
+
+def test_point_maps_of_any_grey_give_the_authors_marks(tmp_path):
+    "Their code stretches FIWI's maps to 8 bits before it cuts them."
+    source, archives, planted = fake.fiwi(tmp_path)
+    with zipfile.ZipFile(archives[0]) as z: members = {n: z.read(n) for n in z.namelist()}
+    found = []
+    for value in 1, 255:
+        faint = {n: fake.grey((np.array(Image.open(io.BytesIO(d))) > 0).astype(np.uint8) * np.uint8(value)) for n, d in members.items() if 'all5' in n}
+        fake.zipped(archives[0], members | faint)
+        get(source, archives, tmp_path / f'root{value}')
+        found.append(data.load_dataset('fiwi', root=tmp_path / f'root{value}', protocol='authors', size=(41, 57)).maps(0)[1])
+    assert torch.equal(*found) and found[0].sum() > 0
+
+
+def test_authors_density_is_not_rounded(tmp_path):
+    source, archives, _ = fake.salicon(tmp_path)
+    get(source, archives, tmp_path / 'root')
+    density = data.load_dataset('salicon', root=tmp_path / 'root', protocol='authors', size=(100, 130)).maps(0)[0] * 255
+    assert (density - density.round()).abs().max() > .1
+
+
+def test_broken_page_is_named(tmp_path):
+    source, archives, _ = fake.fiwi(tmp_path)
+    with zipfile.ZipFile(archives[0]) as z: members = {n: z.read(n) for n in z.namelist()}
+    fake.zipped(archives[0], members | {'webpage/stimuli/page2.png': members['webpage/stimuli/page2.png'][:200]})
+    with pytest.raises(ValueError, match='page2.png'): get(source, archives, tmp_path / 'root')
+
+
+def test_picture_cache_of_a_killed_process_goes(tmp_path):
+    source, archives, _ = fake.ALL['osie'](tmp_path)
+    cache = get(source, archives, tmp_path / 'root') / 'cache'
+    cache.mkdir()
+    left, fresh = cache / '.images_9x9-0.npy.99999', cache / '.images_9x9-0.npy.99998'
+    left.touch(), fresh.touch()
+    os.utime(left, (0, 0)) # the other may still be written
+    data.load_dataset('osie', root=tmp_path / 'root', size=(30, 40))
+    assert not left.exists() and fresh.exists()
+
+
 # --- the network ---
 
 class Server(http.server.BaseHTTPRequestHandler):
