@@ -1,6 +1,6 @@
 # make selfkd   the main job: the Self-KD notebook through papermill, on the embedded data set
 # make test     everything that must hold before a commit lands (under 20 minutes)
-# make test-slow  what takes longer: killed trainings and downloads, exports of many networks (about 15 minutes)
+# make test-slow  what takes longer: killed trainings, downloads and searches, exports of many networks (about 25 minutes)
 # All create .venv on first use; later runs start at once.
 
 PYTHON ?= python3

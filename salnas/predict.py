@@ -63,7 +63,7 @@ def _decoded(im, name):
     im.load()
     return np.array(_to_rgb(ImageOps.exif_transpose(im)))
 
-# %% ../nbs/12_predict.ipynb #2c82e6b1
+# %% ../nbs/12_predict.ipynb #e54e56cb
 class SaliencyModel:
     "A network ready to predict: `model.predict('photo.jpg')` is an (h,w) density."
     def __init__(self,
@@ -134,13 +134,18 @@ class SaliencyModel:
             m = F.interpolate(m[None, None], size, mode='bilinear', align_corners=False)[0, 0].double().clamp(min=0)
             yield (m / m.sum()).float().numpy() if m.sum() > 0 else np.full(size, 1 / (size[0] * size[1]), np.float32)
 
-    def to_onnx(self, path, size=(192, 256)) -> Agreement:
-        "Export for pictures (B,3,*size) in [0,1]: see `efficiency.to_onnx`."
-        return to_onnx(self.net, path, size)
+    def to_onnx(self, path, size=None) -> Agreement:
+        "Export for pictures (B,3,*size) in [0,1], by default of the network's own resolution at 3:4: see `efficiency.to_onnx`."
+        return to_onnx(self.net, path, size or self.size)
 
-    def to_openvino(self, path, size=(192, 256), calibration=None) -> Agreement:
+    def to_openvino(self, path, size=None, calibration=None) -> Agreement:
         "Export, with `calibration` pictures to int8: see `efficiency.to_openvino`."
-        return to_openvino(self.net, path, size, calibration)
+        return to_openvino(self.net, path, size or self.size, calibration)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        "(height, width) of a 3:4 picture at the network's own resolution."
+        return _input_size((3, 4), self.net.arch.resolution)
 
 PRETRAINED = Path(load_checkpoint.__globals__['__file__']).with_name('weights') / 'small.safetensors' # comes with the package
 

@@ -58,7 +58,7 @@ def test_the_library_needs_only_its_requirements():
     "No module imports what only developers have (nbdev's pins must never reach a user)."
     config = ConfigParser(delimiters=['='])
     config.read(ROOT / 'settings.ini')
-    optional = {'pysaliency', 'nncf', 'onnxruntime', 'openvino', 'codecarbon', 'av'} # imported where they are asked for, and named then
+    optional = {'pysaliency', 'nncf', 'onnxruntime', 'openvino', 'codecarbon', 'av', 'optuna'} # imported where they are asked for, and named then
     allowed = {re.split('[<>=!~;]', r)[0] for r in config['DEFAULT']['requirements'].split()} | {'PIL', 'salnas'} | optional | set(sys.stdlib_module_names)
     for file in (ROOT / 'salnas').glob('*.py'):
         for node in ast.walk(ast.parse(file.read_text())):
