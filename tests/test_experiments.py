@@ -38,6 +38,23 @@ def test_kd_ablation(tmp_path):
     assert (tmp_path / 'results/rivals.png').is_file()
 
 
+def test_search(tmp_path):
+    "From a supernet to tested networks; a second call evaluates nothing anew."
+    from salnas.space import tiny_space
+    from salnas.supernet import Supernet
+    from salnas.training import save_checkpoint
+    start = save_checkpoint(Supernet(tiny_space((64,))), tmp_path / 'net.safetensors')
+    common = ['-p', 'supernet', start, '-p', 'dataset', 'popout', '-p', 'strategies', 'random evolution progressive', '-p', 'budget', 6, '-p', 'seeds', 1, '-p', 'height', 48, '-p', 'width', 64,
+              '-p', 'calibration', 16, '-p', 'precision', 'fp32', '-p', 'epochs', 1, '-p', 'limit', .7, '-p', 'output_dir', tmp_path / 'out']
+    papermill('search.ipynb', tmp_path / 'first.ipynb', *common)
+    results = {p.parent.name: json.loads(p.read_text()) for p in (tmp_path / 'out').rglob('result.json')}
+    assert len(results) == 6 and {r['split'] for r in results.values()} == {'test'} and results['found-1-more-epochs']['cost']['macs'] <= .7 * results['largest-shared-weights']['cost']['macs']
+    studies = {p: p.read_text() for p in (tmp_path / 'out').glob('*.jsonl')}
+    assert len(studies) == 3 and all(t.count('"state": "done"') == 6 for t in studies.values())
+    papermill('search.ipynb', tmp_path / 'again.ipynb', *common)
+    assert {p: p.read_text() for p in (tmp_path / 'out').glob('*.jsonl')} == studies
+
+
 @pytest.mark.parametrize('path', sorted((ROOT / 'results').rglob('result.json')), ids=lambda p: '/'.join(p.parts[-4:-1]))
 def test_a_committed_result_is_whole(path):
     "It names a commit, and its means are those of its own per-image scores."
