@@ -146,9 +146,10 @@ def shrunk(
         arch = space._arch(values)
     return arch
 
-# %% ../nbs/06_search.ipynb #bd339fb4
+# %% ../nbs/06_search.ipynb #2c1a436c
 COLUMNS = {'number', 'state', 'budget', 'cost', 'seconds', 'reason', 'arch'}  # of a search's table, beside the scores
 
+# %% ../nbs/06_search.ipynb #48970cc7
 class History:
     """The trials of a study that are known so far, with what was said of them.
 
@@ -523,7 +524,7 @@ class FileStorage(MemoryStorage):
         self._offset += len(lines) + bool(lines)
         return super().read()
 
-# %% ../nbs/06_search.ipynb #866e1712
+# %% ../nbs/06_search.ipynb #0ca34a85
 class OptunaStorage(MemoryStorage):
     "Records as trials of an Optuna study (extra `search`): 'sqlite:///study.db', 'postgresql://...', or a journal file."
 
@@ -571,7 +572,7 @@ class OptunaStorage(MemoryStorage):
         self._trials = {t.user_attrs['claim']['id']: t for t in trials}
         return [Record.from_dict(t.user_attrs['claim'] | t.user_attrs.get('end', {})) for t in trials]
 
-
+# %% ../nbs/06_search.ipynb #b97fb1ee
 def open_storage(
     storage: None | str | Path | MemoryStorage,  # None: memory; a path that ends in .jsonl; one in .journal, or a database's URL, for Optuna
 ) -> MemoryStorage:
@@ -582,7 +583,7 @@ def open_storage(
     if str(storage).endswith('.jsonl'): return FileStorage(storage)
     raise ValueError(f"storage must end in .jsonl (a file of ours), in .journal (Optuna's) or be a database's URL such as sqlite:///study.db, got {storage!r}")
 
-# %% ../nbs/06_search.ipynb #4ddfad4a
+# %% ../nbs/06_search.ipynb #35ff1b1c
 _log = logging.getLogger('salnas.search')
 ATTEMPTS = 3  # processes that may end over one trial before it is given up
 
@@ -603,6 +604,7 @@ def _gone(record, stale):
     try: return bool(born) and Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19] != born
     except OSError: return False
 
+# %% ../nbs/06_search.ipynb #59c55cbd
 class _Study:
     "One worker's view of a study: strategy, storage and budget."
 
@@ -661,7 +663,7 @@ class _Study:
             if any(r.id == record.id for r in self.storage.read()): self.withdraw(record, 'interrupted')
             self.strategy.forget(record.trial)
 
-# %% ../nbs/06_search.ipynb #8b635cb7
+# %% ../nbs/06_search.ipynb #845411d3
 def _evaluated(evaluator, trial, names):
     "(scores or None, why not, seconds)."
     start = time.perf_counter()
@@ -682,6 +684,7 @@ def _of_worker(trial):
     evaluator, names = globals()['_work']
     return _evaluated(evaluator, trial, names)
 
+# %% ../nbs/06_search.ipynb #500dd4ac
 class _Workers:
     "Processes with one trial each at a time, so that the death of one fails that trial only."
 
@@ -758,7 +761,7 @@ def history(
     rows = [{'state': r.state, **r.scores, 'budget': r.trial.budget, 'cost': r.trial.cost, 'seconds': r.seconds, 'reason': r.reason, 'arch': r.trial.arch} for r in storage.read() if r.state != 'void']
     return pd.DataFrame(rows, columns=None if rows else ['state', 'arch']).rename_axis('number')
 
-# %% ../nbs/06_search.ipynb #8ae74fa1
+# %% ../nbs/06_search.ipynb #8ba212e4
 SCORES = {'CC': lambda maps, b: cc(maps, b['density']), 'KLD': lambda maps, b: kld(maps, b['density']),
           'SIM': lambda maps, b: sim(maps, b['density']), 'NSS': lambda maps, b: nss(maps, b['fixations'])}
 
@@ -807,6 +810,7 @@ class SharedWeights:
         means = np.nanmean(self.rows(trial.arch, math.ceil(trial.budget * self.images)), 1)  # NaN: an image without fixations
         return dict(zip(self.metrics, map(float, means))) | {name: float(cost(trial.arch)) for name, cost in self.costs.items()}
 
+# %% ../nbs/06_search.ipynb #762b9e8d
 class Together:
     "Evaluator on several data sets: each score is named after its set, 'CC osie'. Search with the objective ('CC osie', 'CC crowd') for the best mean rank."
 

@@ -243,7 +243,7 @@ class MultiStepKD(MixtureKD):
 
     def load_state_dict(self, state): pass
 
-# %% ../nbs/05_selfkd.ipynb #7076c545
+# %% ../nbs/05_selfkd.ipynb #4f597609
 KDS = {kd.name: kd for kd in (NoKD, SelfKD, PSKD, PKD, MultiStepKD)}
 
 def named_kd(
@@ -265,6 +265,7 @@ def _pairs(texts):
     if bad := [t for t in texts if '=' not in t]: raise SystemExit(f'options are written NAME=VALUE, got {" ".join(bad)}')
     return {k: value(v) for k, _, v in (t.partition('=') for t in texts)}
 
+# %% ../nbs/05_selfkd.ipynb #d65ab060
 def _arguments(argv):
     p = argparse.ArgumentParser('salnas_train', description='Train a weight-sharing supernet for saliency prediction and score its largest and smallest network. Under torchrun: on all GPUs.')
     p.add_argument('--dataset', default='popout', help="'popout' (embedded) or a prepared data set")
@@ -288,6 +289,7 @@ def _arguments(argv):
     p.add_argument('--every-epoch', action='store_true', help="keep each epoch's network: a teacher for multi-step KD")
     return p.parse_args(argv)
 
+# %% ../nbs/05_selfkd.ipynb #61cff804
 def _start(a, space, arch):
     "The network that training starts from: new, or of a checkpoint."
     if not a.start: return Supernet(space, seed=a.seed)
