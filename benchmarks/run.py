@@ -260,6 +260,27 @@ def candidate_evaluation(args):
     return *times, dict(score_difference=float(difference), **wrong, what=f'mobilenetv2 at 192x256, 64 + {len(val)} pictures, ours in bf16, against fp32 done plainly')
 
 
+@entry(aim=2.5)
+def candidate_evaluation_workers(args):
+    "Candidates per minute of a whole search with a process per thread, their start included, against one after another done plainly."
+    from salnas.data import load_dataset
+    from salnas.search import RandomSearch, SharedWeights, search
+    train, val = (load_dataset('popout', s, size=(192, 256)) for s in ('train', 'val'))
+    space = named_space('mobilenetv2', resolutions=(256,))
+    net, budget = Supernet(space, seed=0), 64
+    ours = SharedWeights(net, train, val, calibration=64)
+    def plain(): evaluate(calibrate_bn(plain_copy(net.extract(next(archs))), batches(train, 16, 64)), val)
+    def fast(seed): assert (search(RandomSearch(space, seed=seed), ours, budget, workers=args.threads).state == 'done').all()
+    times = [], []
+    for k in range(3):
+        archs = (t.arch for t in RandomSearch(space, seed=k).ask(args.repeats + 1))  # as the search will meet them
+        plain()
+        for _ in range(args.repeats):
+            start = time.perf_counter(); plain(); times[0].append(time.perf_counter() - start)
+        start = time.perf_counter(); fast(k); times[1].append((time.perf_counter() - start) / budget)
+    return *times, dict(what=f'as above, {budget} candidates by {args.threads} workers with a thread each, start-up included')
+
+
 # --- counting, metrics, data ---
 
 @entry(aim=1000)

@@ -75,7 +75,7 @@ def layer_costs(
 
 def _last_size(layers): return next(l.size for l in reversed(layers) if l.size != (1, 1) or not l.name.endswith('se'))
 
-# %% ../nbs/10_efficiency.ipynb #19c28033
+# %% ../nbs/10_efficiency.ipynb #a4d012a9
 class Pricer:
     "`pricer(arch)` gives (MACs, parameters) of one network of a space: exact, and after a warm-up a sum of looked-up stage prices."
     def __init__(self,
@@ -100,6 +100,10 @@ class Pricer:
             self._known |= {k: table[k[0]] for k in keys}
             prices = [self._known[k] for k in keys]
         return sum(m for m, _ in prices), sum(p for _, p in prices)
+
+    def macs(self, arch: Arch) -> int: return self(arch)[0] # a cost for a search's objectives and constraints
+
+    def parameters(self, arch: Arch) -> int: return self(arch)[1] # likewise
 
 # %% ../nbs/10_efficiency.ipynb #e82271eb
 BYTES = {'fp32': 4, 'fp16': 2, 'bf16': 2, 'int8': 1}
@@ -279,7 +283,20 @@ def throughput(
         rows[b] = dict(images_per_s=1e3 * b / ms, ms_per_batch=ms)
     return pd.DataFrame(rows).T.rename_axis('batch')
 
-# %% ../nbs/10_efficiency.ipynb #98933f99
+# %% ../nbs/10_efficiency.ipynb #93e678bb
+class _Up(nn.Module):
+    def __init__(self, size): super().__init__(); self.size = size
+    def forward(self, x): return nn.functional.interpolate(x, self.size, mode='bilinear', align_corners=True)
+
+def _without_drop(spec): return spec if not hasattr(spec, 'drop') else (spec.expand, spec.depthwise, spec.se, spec.project, spec.residual, spec.shortcut)
+
+def _inference(layer):
+    layer = layer.eval().requires_grad_(False)
+    for m in layer.modules():
+        if isinstance(m, ConvBNAct): m.conv, m.bn = fuse_conv_bn_eval(m.conv, m.bn), nn.Identity()
+    return layer.to(memory_format=torch.channels_last)
+
+# %% ../nbs/10_efficiency.ipynb #a2a0eef0
 class LatencyTable:
     "Predicts the latency (ms) of the optimised networks of a space on this machine, at one picture size, batch 1."
     def __init__(self,
@@ -334,18 +351,6 @@ class LatencyTable:
         return self.line[0] * self._sum(arch) + self.line[1]
 
     def save(self, path): Path(path).write_text(json.dumps(dict(space=self.space.name, size=self.size, line=self.line, times=self.times, threads=torch.get_num_threads())))
-
-class _Up(nn.Module):
-    def __init__(self, size): super().__init__(); self.size = size
-    def forward(self, x): return nn.functional.interpolate(x, self.size, mode='bilinear', align_corners=True)
-
-def _without_drop(spec): return spec if not hasattr(spec, 'drop') else (spec.expand, spec.depthwise, spec.se, spec.project, spec.residual, spec.shortcut)
-
-def _inference(layer):
-    layer = layer.eval().requires_grad_(False)
-    for m in layer.modules():
-        if isinstance(m, ConvBNAct): m.conv, m.bn = fuse_conv_bn_eval(m.conv, m.bn), nn.Identity()
-    return layer.to(memory_format=torch.channels_last)
 
 # %% ../nbs/10_efficiency.ipynb #18f44a85
 def layer_times(

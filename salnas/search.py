@@ -149,7 +149,7 @@ def shrunk(
 # %% ../nbs/06_search.ipynb #2c1a436c
 COLUMNS = {'number', 'state', 'budget', 'cost', 'seconds', 'reason', 'arch'}  # of a search's table, beside the scores
 
-# %% ../nbs/06_search.ipynb #48970cc7
+# %% ../nbs/06_search.ipynb #1a1c8082
 class History:
     """The trials of a study that are known so far, with what was said of them.
 
@@ -205,12 +205,11 @@ class History:
 
     def pareto(self) -> list[tuple[Trial, dict]]:
         "Trials that nobody dominates, with their scores, best in the first objective first. Only those with the largest budget compete."
-        most = max((t.budget for t in self.done), default=0)
-        pairs = [(t, v) for t, v in zip(self.done, self.values()) if t.budget == most]
-        if not pairs: return []
-        values = np.stack([v for _, v in pairs])
+        budgets = np.array([t.budget for t in self.done])
+        trials = np.flatnonzero(budgets == budgets.max(initial=0))
+        values = self.values()[trials]
         front = np.flatnonzero(fronts(values) == 0)
-        return [(pairs[i][0], self.known[pairs[i][0]]) for i in front[np.lexsort(values[front].T[::-1])]]
+        return [(t := self.done[trials[i]], self.known[t]) for i in front[np.lexsort(values[front].T[::-1])]]
 
 # %% ../nbs/06_search.ipynb #0447e35b
 class Strategy(History):
@@ -583,28 +582,29 @@ def open_storage(
     if str(storage).endswith('.jsonl'): return FileStorage(storage)
     raise ValueError(f"storage must end in .jsonl (a file of ours), in .journal (Optuna's) or be a database's URL such as sqlite:///study.db, got {storage!r}")
 
-# %% ../nbs/06_search.ipynb #35ff1b1c
+# %% ../nbs/06_search.ipynb #122ed3c2
 _log = logging.getLogger('salnas.search')
 ATTEMPTS = 3  # processes that may end over one trial before it is given up
 
+def _born(pid) -> str:
+    "When a process of this machine began, '' where that cannot be known: its number may be another's later."
+    try: return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]
+    except OSError: return ''
+
 def _me() -> str:
     "This process, so that another one of this machine can tell whether it is still there."
-    try: born = Path(f'/proc/{os.getpid()}/stat').read_text().rpartition(')')[2].split()[19]
-    except OSError: born = ''
-    return f'{socket.gethostname()}:{os.getpid()}:{born}'
+    return f'{socket.gethostname()}:{os.getpid()}:{_born(os.getpid())}'
 
 def _gone(record, stale):
     "Whether the process that claimed it has ended: known on this machine, on others assumed after `stale` seconds."
     host, pid, born = record.worker.rsplit(':', 2)
-    if not pid: return True  # released
     if host != socket.gethostname(): return time.time() - record.time > stale
     try: os.kill(int(pid), 0)
     except ProcessLookupError: return True
     except PermissionError: pass
-    try: return bool(born) and Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19] != born
-    except OSError: return False
+    return born != _born(pid)
 
-# %% ../nbs/06_search.ipynb #59c55cbd
+# %% ../nbs/06_search.ipynb #7e50f1d0
 class _Study:
     "One worker's view of a study: strategy, storage and budget."
 
@@ -625,22 +625,31 @@ class _Study:
         while True:
             records = self.records()
             orphan = next((r for r in records if r.state == 'running' and r.id not in self.mine and _gone(r, self.stale)), None)
-            if orphan and orphan.attempt >= ATTEMPTS: self.finish(orphan, None, f'its process ended {ATTEMPTS} times'); continue
-            if orphan: self.storage.finish(orphan, state='void', reason='its process ended'); trial = orphan.trial
-            else: trial = next(iter(self.strategy.ask(1)), None) if self.left(records) > 0 else None
-            if trial is None: return None
-            if self.left(records if not orphan else [r for r in records if r is not orphan]) < trial.cost or not self.strategy.allows(trial.arch):
-                self.strategy.forget(trial)
-                if orphan and not self.strategy.allows(trial.arch): continue
-                return None
-            new = Record(uuid.uuid4().hex, trial, _me(), time.time(), orphan.attempt + 1 if orphan else 1)
-            self.mine[new.id] = new
-            self.storage.add(new)
-            records = self.records()
-            earlier = records[:[r.id for r in records].index(new.id)]
-            if any(r.trial == trial for r in earlier): self.withdraw(new, 'claimed by another worker')
-            elif self.left(earlier) < trial.cost: self.withdraw(new, 'no budget left'); self.strategy.forget(trial)
-            else: return new
+            trial = self.adopt(orphan) if orphan else self.invent(records)
+            if trial and (record := self.claimed(trial, orphan.attempt + 1 if orphan else 1)): return record
+            if not trial and not orphan: return None
+
+    def adopt(self, orphan):
+        "The trial of a process that has ended; None when it is given up, or no longer allowed."
+        if orphan.attempt >= ATTEMPTS: return self.finish(orphan, None, f'its process ended {ATTEMPTS} times')
+        self.storage.finish(orphan, state='void', reason='its process ended')
+        return orphan.trial if self.strategy.allows(orphan.trial.arch) else self.strategy.forget(orphan.trial)
+
+    def invent(self, records):
+        "A new trial that the budget allows, or None."
+        trial = next(iter(self.strategy.ask(1)), None) if self.left(records) > 0 else None
+        return trial if trial is None or trial.cost <= self.left(records) else self.strategy.forget(trial)
+
+    def claimed(self, trial, attempt):
+        "The claim of a trial, or None when an earlier claim stands against it."
+        new = Record(uuid.uuid4().hex, trial, _me(), time.time(), attempt)
+        self.mine[new.id] = new
+        self.storage.add(new)
+        records = self.records()
+        earlier = records[:[r.id for r in records].index(new.id)]
+        if any(r.trial == trial for r in earlier): return self.withdraw(new, 'claimed by another worker')
+        if self.left(earlier) >= trial.cost: return new
+        self.withdraw(new, 'no budget left'); self.strategy.forget(trial)
 
     def left(self, records):
         "What these records leave of the budget; sums of shares such as 0.1 are forgiven their last digits."
@@ -723,7 +732,7 @@ class _Workers:
             with contextlib.suppress(ProcessLookupError): os.kill(self.pids[self.pools[slot]], signal.SIGTERM)
         for p in self.pools: p.shutdown(wait=False, cancel_futures=True)
 
-# %% ../nbs/06_search.ipynb #a2ebd0c5
+# %% ../nbs/06_search.ipynb #206168b4
 def search(
     strategy: Strategy,
     evaluator: Callable[[Trial], Mapping[str, float]],  # a trial -> scores by name
@@ -737,9 +746,9 @@ def search(
     "Run a study until its budget is spent or the space exhausted. Interrupted, the same call goes on. RuntimeError when `workers` cannot start."
     if not budget >= 0: raise ValueError(f'budget must be at least 0, got {budget}')
     if constraint is not None: strategy.constrain(constraint)
-    storage, pool = open_storage(storage), _Workers(workers, evaluator, strategy.names) if workers else None
-    study = _Study(strategy, storage, budget, stale, about)
+    storage, pool, study = open_storage(storage), _Workers(workers, evaluator, strategy.names) if workers else None, None
     try:
+        study = _Study(strategy, storage, budget, stale, about)
         if pool is None:
             while record := study.claim(): study.finish(record, *_evaluated(evaluator, record.trial, strategy.names))
         else:
@@ -748,7 +757,7 @@ def search(
                 if not pool.jobs: break
                 for record, found in pool.ended(): study.finish(record, *found)
     finally:
-        study.release()
+        if study: study.release()
         if pool: pool.close()
     return history(study.storage)
 

@@ -14,10 +14,11 @@ import pytest
 import torch
 
 from salnas.blockwise import BlockwiseSearch
+from salnas.data import load_dataset
 from salnas.efficiency import Pricer
 from salnas.progressive import ProgressiveSearch
 from salnas.proxies import HierarchicalProxySearch
-from salnas.search import (AtMost, EarlyExitEvolution, Evolution, FileStorage, History, MemoryStorage, NSGA2Search, OptunaStorage, RandomSearch, Record, Strategy, TPESearch, Trial,
+from salnas.search import (AtMost, EarlyExitEvolution, Evolution, FileStorage, History, MemoryStorage, NSGA2Search, OptunaStorage, RandomSearch, Record, SharedWeights, TPESearch, Trial,
                            crowding, every_arch, fronts, history, open_storage, search)
 from salnas.selfkd import main
 from salnas.space import SearchSpace, Stage, mobilenetv2_space, tiny_space
@@ -40,7 +41,7 @@ every_strategy = pytest.mark.parametrize('make', STRATEGIES.values(), ids=STRATE
 logging.getLogger('salnas.search').setLevel(logging.ERROR)
 
 
-def macs(arch): return (price if len(arch.depth) == 5 else small_price)(arch)[0]
+def macs(arch): return (price if len(arch.depth) == 5 else small_price).macs(arch)
 
 
 def score(trial):
@@ -373,6 +374,14 @@ class Slow:
 RUN = "search(RandomSearch(tiny_space()), Slow(), 4, storage=sys.argv[1], workers=1)"
 
 
+def test_shared_weights_in_two_processes_score_as_in_one():
+    train, val = (load_dataset('popout', s, size=(48, 64)) for s in ('train', 'val'))
+    evaluator = SharedWeights(Supernet(SPACE, seed=0), train, val, costs={'MACs': price.macs}, calibration=16, precision='fp32')
+    both = search(RandomSearch(SPACE, objectives=TWO), evaluator, 6, workers=2)
+    assert not evaluator.known and (both.state == 'done').all()  # it was others that evaluated
+    for row in both.itertuples(): assert np.isclose(row.CC, evaluator(Trial(row.arch))['CC'], rtol=0, atol=1e-5) and row.MACs == macs(row.arch)
+
+
 def test_a_program_without_a_guard_is_told_so_and_spends_nothing(tmp_path):
     (tmp_path / 'p.py').write_text(PROGRAM + RUN)
     done = subprocess.run([sys.executable, str(tmp_path / 'p.py'), str(tmp_path / 's.jsonl')], capture_output=True, text=True, timeout=120)
@@ -406,7 +415,7 @@ def test_train_a_found_architecture(tmp_path):
     train(tmp_path / 'net', '--arch', found, '--start', shared, '--kd', 'self-kd')
     result = json.loads((tmp_path / 'net/network/result.json').read_text())
     assert result['parameters']['arch'] == arch.to_dict() and result['split'] == 'test' and result['parameters']['kd']['name'] == 'self-kd' and result['parameters']['start'] .endswith('shared.safetensors')
-    assert result['cost']['macs'] == price(arch)[0]
+    assert result['cost']['macs'] == price.macs(arch)
     trained, cut = load_checkpoint(tmp_path / 'net/network/net.safetensors'), dict(net.extract(arch).named_parameters())
     assert trained.arch == arch and all(torch.equal(p, cut[n]) for n, p in trained.named_parameters())
     for arguments, word in ((['--arch', found, '--space', 'tiny'], 'brings its space'), (['--arch', found, '--start', shared, '--encoder', 'torchvision'], '--encoder'),
