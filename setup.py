@@ -1,4 +1,5 @@
 "Builds the package from settings.ini, the one place where names, versions and requirements stand."
+
 from configparser import ConfigParser
 from pathlib import Path
 from setuptools import find_packages, setup

@@ -5,6 +5,7 @@
 
 Prints a table and, as the last line, the same as JSON. The best of three passes counts: others may use the machine.
 """
+
 import argparse
 import io
 import json
@@ -33,7 +34,9 @@ def jpegs(root, n=64):
     image_id = np.repeat(np.arange(n), 140)
     x, y = rng.uniform([0, 0], [799, 599], (len(image_id), 2)).T
     columns = dict(image_id=image_id, subject=image_id * 0, order=image_id * 0, x=x, y=y)
-    write_recording(Path(root) / 'jpegs', dict(pixels_per_degree=24, authors=dict(n_train=n - 1, sigma_px=16)), stimuli, columns)
+    write_recording(
+        Path(root) / 'jpegs', dict(pixels_per_degree=24, authors=dict(n_train=n - 1, sigma_px=16)), stimuli, columns
+    )
 
 
 def best(run, n, passes=3):
@@ -69,10 +72,13 @@ def main():
     parser.add_argument('--size', type=int, nargs=2, default=(192, 256), metavar=('H', 'W'))
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as aside:
-        if not args.name: jpegs(aside)
+        if not args.name:
+            jpegs(aside)
         rates = measure(args.name or 'jpegs', args.root if args.name else aside, tuple(args.size))
-    for label, value in rates.items(): print(f'{label:40}{value:10.1f}')
+    for label, value in rates.items():
+        print(f'{label:40}{value:10.1f}')
     print(json.dumps(dict(name=args.name or 'jpegs', size=args.size, threads=torch.get_num_threads()) | rates))
 
 
-if __name__ == '__main__': main()
+if __name__ == '__main__':
+    main()

@@ -24,25 +24,38 @@ def _option(arch, i):
     "What is chosen in stage `i`, counted from 1: (width, depth, kernel_size, expand_ratio)."
     return arch.width[i], arch.depth[i - 1], arch.kernel_size[i - 1], arch.expand_ratio[i - 1]
 
+
 def _built(frame, options):
     "The architecture of a frame (resolution, widths) and one option per stage."
     return Arch(frame[0], frame[1], *zip(*[o[1:] for o in options]))
 
+
 @dataclass(frozen=True)
 class Ratings:
     "How bad each option of each stage is; a network's rating is their sum (DNA, arXiv 1911.13053). Options that are missing are not searched."
-    options: Mapping[tuple[int, tuple[int, int, int, int]], float]  # {(stage from 1, (width, depth, kernel_size, expand_ratio)): rating}, smaller is better
-    frames: Mapping[tuple[int, tuple[int, ...]], float] = field(default_factory=dict)  # {(resolution, (first width, widths of all stages)): rating}; empty: every one that the options allow, rated 0
+
+    options: Mapping[
+        tuple[int, tuple[int, int, int, int]], float
+    ]  # {(stage from 1, (width, depth, kernel_size, expand_ratio)): rating}, smaller is better
+    frames: Mapping[tuple[int, tuple[int, ...]], float] = field(
+        default_factory=dict
+    )  # {(resolution, (first width, widths of all stages)): rating}; empty: every one that the options allow, rated 0
 
     def __call__(self, arch: Arch) -> float:
         "The sum; ValueError when a part is not rated."
         keys, frame = [(i, _option(arch, i)) for i in range(1, len(arch.depth) + 1)], (arch.resolution, arch.width)
-        if missing := [k for k in keys if k not in self.options] + [frame] * (bool(self.frames) and frame not in self.frames): raise ValueError(f'not rated: {missing[0]} of {arch}')
-        return self.frames.get(frame, 0.) + sum(self.options[k] for k in keys)
+        if missing := [k for k in keys if k not in self.options] + [frame] * (
+            bool(self.frames) and frame not in self.frames
+        ):
+            raise ValueError(f'not rated: {missing[0]} of {arch}')
+        return self.frames.get(frame, 0.0) + sum(self.options[k] for k in keys)
 
     def to_dict(self) -> dict:
         "Lists, ready for JSON."
-        return {'options': [[i, list(o), r] for (i, o), r in self.options.items()], 'frames': [[n, list(w), r] for (n, w), r in self.frames.items()]}
+        return {
+            'options': [[i, list(o), r] for (i, o), r in self.options.items()],
+            'frames': [[n, list(w), r] for (n, w), r in self.frames.items()],
+        }
 
     @classmethod
     def from_dict(cls, d: Mapping):  # what `to_dict` gave, also after a round trip through JSON
@@ -59,9 +72,10 @@ def swaps(
     genes = ('depth', 'kernel_size', 'expand_ratio')
     for i, stage in enumerate(space.stages, 1):
         for chosen in product(stage.depth, stage.kernel_size, stage.expand_ratio):
-            changed = {g: (*getattr(base, g)[:i - 1], v, *getattr(base, g)[i:]) for g, v in zip(genes, chosen)}
+            changed = {g: (*getattr(base, g)[: i - 1], v, *getattr(base, g)[i:]) for g, v in zip(genes, chosen)}
             found[i, (base.width[i], *chosen)] = replace(base, **changed)
     return found
+
 
 def _ratings(found):
     "Ratings of what `swaps` has for keys."
@@ -76,7 +90,7 @@ def rate(
     "Ratings of all options with the base's widths: what swapping one alone adds to `evaluate(base)`."
     base = space.check(space.max() if base is None else base)
     zero = evaluate(base)
-    return _ratings({k: 0. if a == base else evaluate(a) - zero for k, a in swaps(space, base).items()})
+    return _ratings({k: 0.0 if a == base else evaluate(a) - zero for k, a in swaps(space, base).items()})
 
 # %% ../nbs/09_blockwise.ipynb #f28fb8eb
 def _front(cost, rating):
@@ -86,13 +100,14 @@ def _front(cost, rating):
     keep = np.r_[True, rating[1:] < np.minimum.accumulate(rating)[:-1]]
     return cost[keep], rating[keep]
 
+
 class _Frame:
     "One frame's options with their ratings and costs, and per stage the front of what it and all later stages can reach."
 
     def __init__(self, key, rating, stages, cost):
         self.key, self.rating, self.options = key, rating, [[o for o, _ in s] for s in stages]
         self.ratings, first = [np.array([r for _, r in s]) for s in stages], [s[0][0] for s in stages]
-        self.seen = [_built(key, [*first[:i], o, *first[i + 1:]]) for i, s in enumerate(stages) for o, _ in s]
+        self.seen = [_built(key, [*first[:i], o, *first[i + 1 :]]) for i, s in enumerate(stages) for o, _ in s]
         found = [cost(a) for a in self.seen] if cost else [0] * len(self.seen)
         self.whole, self.base = all(isinstance(c, Integral) for c in found), found[0]
         self.costs = np.split(np.array(found, float) - found[0], np.cumsum([len(s) for s in stages])[:-1])
@@ -109,7 +124,9 @@ class _Frame:
             arch = _built(self.key, [o[p] for o, p in zip(self.options, picks)])
             total, true = self.base + sum(c[p] for c, p in zip(self.costs, picks)), cost(arch)
             if not abs(total - true) <= tolerance * abs(true):
-                raise ValueError(f'the cost is not a sum over stages: the options of {arch} add up to {total:.6g}, it costs {true:.6g}; block-wise search needs a cost such as MACs or parameters')
+                raise ValueError(
+                    f'the cost is not a sum over stages: the options of {arch} add up to {total:.6g}, it costs {true:.6g}; block-wise search needs a cost such as MACs or parameters'
+                )
         return tolerance
 
 # %% ../nbs/09_blockwise.ipynb #ebc4a0c7
@@ -122,18 +139,26 @@ class Traversal:
         ratings: Ratings,
         cost: Callable[[Arch], float] | None = None,  # for `below`; within a frame a sum over stages, else ValueError
     ):
-        self.cost, self.opened, self.frames, self.tolerance = cost, 0, [], 0.
+        self.cost, self.opened, self.frames, self.tolerance = cost, 0, [], 0.0
         table = [{} for _ in space.stages]  # per stage: width -> [(option, rating)]
         for (i, option), r in sorted(ratings.options.items()):
-            if not 1 <= i <= len(table): raise ValueError(f'stages of {space.name!r} are 1 to {len(table)}, rated is {(i, option)}')
+            if not 1 <= i <= len(table):
+                raise ValueError(f'stages of {space.name!r} are 1 to {len(table)}, rated is {(i, option)}')
             table[i - 1].setdefault(option[0], []).append((option, float(r)))
-        frames = ratings.frames or {(r, (max(space.first), *w)): 0. for r in space.resolutions for w in product(*map(sorted, table))}
+        frames = ratings.frames or {
+            (r, (max(space.first), *w)): 0.0 for r in space.resolutions for w in product(*map(sorted, table))
+        }
         for key, r in sorted(frames.items()):
-            if not all(w in t for w, t in zip(key[1][1:], table)): continue
+            if not all(w in t for w, t in zip(key[1][1:], table)):
+                continue
             self.frames.append(_Frame(key, float(r), [t[w] for w, t in zip(key[1][1:], table)], cost))
-            for a in self.frames[-1].seen: space.check(a)
+            for a in self.frames[-1].seen:
+                space.check(a)
         rng = np.random.default_rng(0)
-        if cost: self.tolerance = max((f.verify(cost, rng, max(4, 64 // len(self.frames))) for f in self.frames), default=0.)
+        if cost:
+            self.tolerance = max(
+                (f.verify(cost, rng, max(4, 64 // len(self.frames))) for f in self.frames), default=0.0
+            )
 
     @property
     def size(self) -> int:
@@ -142,35 +167,53 @@ class Traversal:
 
     def front(self) -> tuple[np.ndarray, np.ndarray]:
         "(costs, ratings) of the networks that are best for some limit, the cheapest first."
-        if not self.frames: return np.zeros(0), np.zeros(0)
-        return _front(*(np.concatenate(x) for x in zip(*((f.fronts[0][0] + f.base, f.fronts[0][1] + f.rating) for f in self.frames))))
+        if not self.frames:
+            return np.zeros(0), np.zeros(0)
+        return _front(
+            *(
+                np.concatenate(x)
+                for x in zip(*((f.fronts[0][0] + f.base, f.fronts[0][1] + f.rating) for f in self.frames))
+            )
+        )
 
     def below(
         self,
         limit: float = inf,  # of the cost
     ) -> Iterator[tuple[float, Arch]]:
         "(rating, architecture) of the networks that cost at most `limit`, in ascending order of rating. Counts in `opened` the partial networks it has looked into."
-        room, heap, last = limit + self.tolerance * abs(limit), [], 0 if not self.frames else len(self.frames[0].options)
-        for n, f in enumerate(self.frames): self._push(heap, n, (), 0, np.array([f.rating]), np.array([float(f.base)]), room)
+        room, heap, last = (
+            limit + self.tolerance * abs(limit),
+            [],
+            0 if not self.frames else len(self.frames[0].options),
+        )
+        for n, f in enumerate(self.frames):
+            self._push(heap, n, (), 0, np.array([f.rating]), np.array([float(f.base)]), room)
         while heap:
             key, _, n, picks, rating, cost = heapq.heappop(heap)
             f, i = self.frames[n], len(picks)
-            if i < last: self.opened += 1; self._push(heap, n, picks, i + 1, rating + f.ratings[i], cost + f.costs[i], room); continue
+            if i < last:
+                self.opened += 1
+                self._push(heap, n, picks, i + 1, rating + f.ratings[i], cost + f.costs[i], room)
+                continue
             arch = _built(f.key, [o[p] for o, p in zip(f.options, picks)])
-            if self.cost is None or self.cost(arch) <= limit: yield key, arch
+            if self.cost is None or self.cost(arch) <= limit:
+                yield key, arch
 
     def _push(self, heap, n, picks, depth, rating, cost, room):
         "Put those children of a node on the heap that can be completed within the limit. Deeper nodes come first among equals."
         costs, bests = self.frames[n].fronts[depth]
         step = np.searchsorted(costs, room - cost, side='right') - 1
         for p in np.flatnonzero(step >= 0):
-            heapq.heappush(heap, (rating[p] + bests[step[p]], -depth, n, (*picks, int(p)) if depth else (), rating[p], cost[p]))
+            heapq.heappush(
+                heap, (rating[p] + bests[step[p]], -depth, n, (*picks, int(p)) if depth else (), rating[p], cost[p])
+            )
 
 # %% ../nbs/09_blockwise.ipynb #29da7905
 def _bases(space, constraint, seed, attempts=16):
     "(the network to swap options into, the smallest of its widths): the largest; else of some ways to make it affordable one that stays large and leaves room for swaps."
     top, rng, least = space.max(), np.random.default_rng(seed), space.min()
-    if constraint is None or constraint.allows(top): return top, replace(least, resolution=top.resolution, width=top.width)
+    if constraint is None or constraint.allows(top):
+        return top, replace(least, resolution=top.resolution, width=top.width)
     bases = dict.fromkeys(shrunk(space, top, constraint, rng) for _ in range(attempts))
     pairs = [(b, replace(least, resolution=b.resolution, width=b.width)) for b in bases]
     return max(pairs, key=lambda p: constraint.cost(p[0]) * sum(map(constraint.allows, swaps(space, p[1]).values())))
@@ -183,10 +226,12 @@ class BlockwiseSearch(Strategy):
         self,
         space: SearchSpace,
         seed: int = 0,
-        constraint: AtMost | None = None,  # its cost must be a sum over stages, as MACs, parameters and tabulated latency are; else ValueError
+        constraint: AtMost
+        | None = None,  # its cost must be a sum over stages, as MACs, parameters and tabulated latency are; else ValueError
         objectives: Mapping[str | tuple[str, ...], str] | str = 'CC',  # the first is what ratings predict
         ratings: Ratings | None = None,  # None: from the first trials
-        cost: Callable[[Arch], float] | None = None,  # what the levels divide when there are several objectives and no constraint; None: then there are no levels
+        cost: Callable[[Arch], float]
+        | None = None,  # what the levels divide when there are several objectives and no constraint; None: then there are no levels
         levels: int = 8,  # limits that take turns when there are several objectives
     ):
         self.ratings, self.cost, self.levels = ratings, cost, levels
@@ -199,24 +244,45 @@ class BlockwiseSearch(Strategy):
         self._near, self._far = swaps(self.space, self.base), swaps(self.space, self.small)
         dear = [k for k, a in self._near.items() if not self.allows(a)]
         trials = [self.base, *self._near.values(), *([self.small] if dear else []), *(self._far[k] for k in dear)]
-        self.plan = [] if self.ratings else [a for a in dict.fromkeys(trials) if self.allows(a)]  # what phase 1 asks, in this order
-        if not Traversal(self.space, self.ratings or _ratings(dict.fromkeys(self._near, 0.)), self._price).frames: raise ValueError('the ratings hold no whole network: every stage needs an option of the width that a frame has')
+        self.plan = (
+            [] if self.ratings else [a for a in dict.fromkeys(trials) if self.allows(a)]
+        )  # what phase 1 asks, in this order
+        if not Traversal(self.space, self.ratings or _ratings(dict.fromkeys(self._near, 0.0)), self._price).frames:
+            raise ValueError(
+                'the ratings hold no whole network: every stage needs an option of the width that a frame has'
+            )
 
     def learnt(self, told: Mapping[Arch, dict]) -> Ratings:  # scores of the trials of `plan`
         "The ratings that follow from these scores."
         known = History(self.space, dict([next(iter(self.objectives.items()))]))
         known.tell([Trial(a) for a in told], list(told.values()))
         score = dict(zip(told, known.values()[:, 0])) if told else {}
-        zero = score.get(self.base, np.median(list(score.values())) if score else 0.)  # a base that failed is replaced by the middle of the others
-        found = {k: 0. if a == self.base else score[a] - zero for k, a in self._near.items() if a == self.base or a in score}
-        home = {k[0]: found[k] for k, a in self._far.items() if a == self.small and k in found} if self.small in score else {}
-        return _ratings(found | {k: score[a] - score[self.small] + home[k[0]] for k, a in self._far.items() if k not in found and a in score and k[0] in home})
+        zero = score.get(
+            self.base, np.median(list(score.values())) if score else 0.0
+        )  # a base that failed is replaced by the middle of the others
+        found = {
+            k: 0.0 if a == self.base else score[a] - zero for k, a in self._near.items() if a == self.base or a in score
+        }
+        home = (
+            {k[0]: found[k] for k, a in self._far.items() if a == self.small and k in found}
+            if self.small in score
+            else {}
+        )
+        return _ratings(
+            found
+            | {
+                k: score[a] - score[self.small] + home[k[0]]
+                for k, a in self._far.items()
+                if k not in found and a in score and k[0] in home
+            }
+        )
 
     def _limits(self, traversal):
         "The full limit and those below it, in turns."
         top = self.constraint.limit if self.constraint else inf
         costs = traversal.front()[0]
-        if len(self.objectives) == 1 or self._price is None or not len(costs): return [top]
+        if len(self.objectives) == 1 or self._price is None or not len(costs):
+            return [top]
         high = min(top, max(f.base + sum(c.max() for c in f.costs) for f in traversal.frames))
         return [top, *np.linspace(costs[0], high, self.levels + 1)[-2:0:-1]]
 
@@ -228,7 +294,15 @@ class BlockwiseSearch(Strategy):
             traversal = Traversal(self.space, self.ratings or self.learnt(told), self._price)
             self._told, self._turns = told, [traversal.below(limit) for limit in self._limits(traversal)]
         first = len(self.known) % len(self._turns)
-        return next((a for turn in self._turns[first:] + self._turns[:first] for _, a in turn if a not in self.archs and self.allows(a)), None)
+        return next(
+            (
+                a
+                for turn in self._turns[first:] + self._turns[:first]
+                for _, a in turn
+                if a not in self.archs and self.allows(a)
+            ),
+            None,
+        )
 
     def _next(self, rng):
         arch = next((a for a in self.plan if a not in self.archs), None) or self._best()

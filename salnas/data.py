@@ -38,40 +38,43 @@ from torch.utils.data import Dataset
 
 # %% ../nbs/00_data.ipynb #d13c5315
 def in_frame(
-    points, # (N,2) x, y in native pixels, 0-based, pixel centres at whole numbers
-    native_size, # (height, width) of the image in pixels, or two (N,) arrays of them
+    points,  # (N,2) x, y in native pixels, 0-based, pixel centres at whole numbers
+    native_size,  # (height, width) of the image in pixels, or two (N,) arrays of them
 ):
     "(N,) bool: whether a point lies on the image, that is -0.5 <= x < width - 0.5 and the same for y."
     x, y = np.asarray(points, dtype=np.float64).reshape(-1, 2).T
     height, width = native_size
-    return (x >= -.5) & (x < np.asarray(width) - .5) & (y >= -.5) & (y < np.asarray(height) - .5)
+    return (x >= -0.5) & (x < np.asarray(width) - 0.5) & (y >= -0.5) & (y < np.asarray(height) - 0.5)
 
 # %% ../nbs/00_data.ipynb #90d86cef
 def _on_frame(points, native_size):
     "points as a (N,2) float64 array. Raises ValueError if one lies outside; the far edge itself is let in, for there a mirrored or rounded point may land."
     points = np.asarray(points, dtype=np.float64).reshape(-1, 2)
     height, width = native_size
-    outside = ~((points >= -.5) & (points <= [width - .5, height - .5])).all(1)
-    if not outside.any(): return points
-    raise ValueError(f"{outside.sum()} of {len(points)} points lie outside the {width}x{height} picture, the first at {points[outside][0].tolist()}: drop them with in_frame(points, native_size)")
+    outside = ~((points >= -0.5) & (points <= [width - 0.5, height - 0.5])).all(1)
+    if not outside.any():
+        return points
+    raise ValueError(
+        f"{outside.sum()} of {len(points)} points lie outside the {width}x{height} picture, the first at {points[outside][0].tolist()}: drop them with in_frame(points, native_size)"
+    )
 
 # %% ../nbs/00_data.ipynb #47258b9a
 def grid_index(
-    points, # (N,2) x, y in native pixels
-    native_size, # (height, width) of the image
-    size, # (H, W) of the asked grid
+    points,  # (N,2) x, y in native pixels
+    native_size,  # (height, width) of the image
+    size,  # (H, W) of the asked grid
 ):
     "Row and column, two (N,) int64 arrays, of the grid cell that holds each point: column = floor((x + .5) * W / width)."
     points, (height, width), (H, W) = _on_frame(points, native_size), native_size, size
-    col = np.floor((points[:, 0] + .5) * W / width).astype(np.int64)
-    row = np.floor((points[:, 1] + .5) * H / height).astype(np.int64)
+    col = np.floor((points[:, 0] + 0.5) * W / width).astype(np.int64)
+    row = np.floor((points[:, 1] + 0.5) * H / height).astype(np.int64)
     return row.clip(max=H - 1), col.clip(max=W - 1)
 
 # %% ../nbs/00_data.ipynb #9102d41c
 def count_map(
-    points, # (N,2) x, y in native pixels, all inside the image
-    native_size, # (height, width) of the image
-    size, # (H, W) of the asked grid
+    points,  # (N,2) x, y in native pixels, all inside the image
+    native_size,  # (height, width) of the image
+    size,  # (H, W) of the asked grid
 ):
     "(H,W) float32 tensor: how many fixations fall into each cell of the grid. It sums to N whatever the grid."
     row, col = grid_index(points, native_size, size)
@@ -80,53 +83,60 @@ def count_map(
 
 # %% ../nbs/00_data.ipynb #704b3537
 def _gaussian_rows(
-    centre, # (N,) unit coordinates of the points, 0 at the left (top) edge and 1 at the right (bottom) edge
-    sigma, # standard deviation in the same unit: a number or (N,)
-    cells, # how many cells the axis has
+    centre,  # (N,) unit coordinates of the points, 0 at the left (top) edge and 1 at the right (bottom) edge
+    sigma,  # standard deviation in the same unit: a number or (N,)
+    cells,  # how many cells the axis has
 ):
     "(N, cells) float32 array: a Gaussian around each point, evaluated at the centres of the cells."
-    z = (((np.arange(cells) + .5) / cells - np.asarray(centre)[:, None]) / np.asarray(sigma).reshape(-1, 1)).astype(np.float32)
-    return np.exp(-.5 * z * z)
+    z = (((np.arange(cells) + 0.5) / cells - np.asarray(centre)[:, None]) / np.asarray(sigma).reshape(-1, 1)).astype(
+        np.float32
+    )
+    return np.exp(-0.5 * z * z)
 
 # %% ../nbs/00_data.ipynb #0a753c5f
 def density_map(
-    points, # (N,2) x, y in native pixels, all inside the image
-    native_size, # (height, width) of the image
-    size, # (H, W) of the asked grid
-    sigma, # standard deviation in native pixels; `sigma_pixels` converts from degrees
+    points,  # (N,2) x, y in native pixels, all inside the image
+    native_size,  # (height, width) of the image
+    size,  # (H, W) of the asked grid
+    sigma,  # standard deviation in native pixels; `sigma_pixels` converts from degrees
 ):
     """(H,W) float32 tensor that sums to 1: a Gaussian kernel density estimate evaluated at the grid's cell centres.
 
     Without any point it is all zeros. Raises ValueError if sigma is under half a grid cell, where sampling a Gaussian at
     cell centres no longer measures it."""
     points, (height, width), (H, W) = _on_frame(points, native_size), native_size, size
-    if not sigma * min(H / height, W / width) >= .5:
-        raise ValueError(f"sigma must be at least half a cell of the {H}x{W} grid, got {sigma} native pixels = {sigma * min(H / height, W / width):.2f} cells: ask for a finer grid, a larger sigma, or use count_map")
-    if len(points) == 0: return torch.zeros(H, W)
-    ky = _gaussian_rows((points[:, 1] + .5) / height, sigma / height, H)
-    kx = _gaussian_rows((points[:, 0] + .5) / width, sigma / width, W)
+    if not sigma * min(H / height, W / width) >= 0.5:
+        raise ValueError(
+            f"sigma must be at least half a cell of the {H}x{W} grid, got {sigma} native pixels = {sigma * min(H / height, W / width):.2f} cells: ask for a finer grid, a larger sigma, or use count_map"
+        )
+    if len(points) == 0:
+        return torch.zeros(H, W)
+    ky = _gaussian_rows((points[:, 1] + 0.5) / height, sigma / height, H)
+    kx = _gaussian_rows((points[:, 0] + 0.5) / width, sigma / width, W)
     # K_y^T K_x; einsum uses one thread, and for arrays this small waiting for others costs more than they save
     density = np.einsum('nh,nw->hw', ky, kx)
     return torch.from_numpy(density / density.sum())
 
 # %% ../nbs/00_data.ipynb #3a35b4df
 def sigma_pixels(
-    meta, # a data set's facts, with `pixels_per_degree`
-    degrees=1., # visual angle
+    meta,  # a data set's facts, with `pixels_per_degree`
+    degrees=1.0,  # visual angle
 ):
     "The standard deviation in native pixels that `degrees` of visual angle make in this data set; where its pictures differ in scale, at the long side `pixels_per_degree_at` (see `Recording.sigma`)."
     return degrees * meta['pixels_per_degree']
 
 # %% ../nbs/00_data.ipynb #1eaeea12
 def _to_rgb(
-    im, # a decoded PIL image
+    im,  # a decoded PIL image
 ):
     "The same picture in mode RGB, 8 bits per channel. Raises ValueError for pixel formats that have no agreed range."
-    if im.mode.startswith('I'): # 16-bit grey; Pillow calls it I;16 or, in older versions, I
+    if im.mode.startswith('I'):  # 16-bit grey; Pillow calls it I;16 or, in older versions, I
         grey = np.asarray(im).astype(np.int64)
-        if grey.min() < 0 or grey.max() > 65535: raise ValueError("32-bit integer pixels have no agreed range")
+        if grey.min() < 0 or grey.max() > 65535:
+            raise ValueError("32-bit integer pixels have no agreed range")
         return Image.fromarray(((grey * 255 + 32767) // 65535).astype(np.uint8)).convert('RGB')
-    if im.mode in ('F', 'LAB'): raise ValueError(f"pixels of mode {im.mode} have no agreed range")
+    if im.mode in ('F', 'LAB'):
+        raise ValueError(f"pixels of mode {im.mode} have no agreed range")
     if im.mode in ('RGBA', 'LA', 'PA', 'La', 'RGBa') or 'transparency' in im.info:
         im = im.convert('RGBA')
         return Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im).convert('RGB')
@@ -134,8 +144,8 @@ def _to_rgb(
 
 # %% ../nbs/00_data.ipynb #fd73f729
 def read_image(
-    file, # path of a picture, or an open binary file
-    upright=True, # turn it by its EXIF orientation; benchmarks were recorded without
+    file,  # path of a picture, or an open binary file
+    upright=True,  # turn it by its EXIF orientation; benchmarks were recorded without
 ):
     """(H,W,3) uint8 array, RGB, turned upright by its EXIF orientation unless told not to.
 
@@ -145,39 +155,45 @@ def read_image(
         with Image.open(file) as im:
             im.load()
             return np.array(_to_rgb(ImageOps.exif_transpose(im) if upright else im))
-    except FileNotFoundError: raise
+    except FileNotFoundError:
+        raise
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as e:
         name = getattr(file, 'name', None) if hasattr(file, 'read') else file
-        raise ValueError(f"cannot read {name or 'the given bytes'} as a picture: {e}; save it as an 8-bit JPEG or PNG") from e
+        raise ValueError(
+            f"cannot read {name or 'the given bytes'} as a picture: {e}; save it as an 8-bit JPEG or PNG"
+        ) from e
 
 # %% ../nbs/00_data.ipynb #b487a138
 def resize_image(
-    image, # (h,w,3) uint8
-    size, # (H, W)
+    image,  # (h,w,3) uint8
+    size,  # (H, W)
 ):
     "(H,W,3) uint8: bilinear with anti-aliasing (PIL), as torchvision's Resize on PIL images."
-    if image.shape[:2] == tuple(size): return image
+    if image.shape[:2] == tuple(size):
+        return image
     return np.array(Image.fromarray(image).resize((size[1], size[0]), Image.BILINEAR))
 
 # %% ../nbs/00_data.ipynb #8a661327
 @dataclass(frozen=True, eq=False)
 class Recording:
     "What a data folder holds: pictures, every fixation as an exact coordinate, and the facts of the data set."
-    name: str # of the data set
-    meta: dict # facts: title, edition, licence, citation, pixels_per_degree, authors' split and sigma ...
-    image_names: tuple # file names, in the order that image_id counts
-    width: np.ndarray # (M,) native width of each picture
-    height: np.ndarray # (M,) native height of each picture
-    image_id: np.ndarray # (N,) which picture a fixation belongs to
-    subject: np.ndarray # (N,) which viewer made it, -1 where the archive does not say
-    order: np.ndarray # (N,) its place in that viewer's scanpath, from 0; -1 where the archive does not say
-    x: np.ndarray # (N,) float64 column, 0-based, pixel centres at whole numbers
-    y: np.ndarray # (N,) float64 row
-    duration: np.ndarray # (N,) milliseconds, NaN where unknown
-    inside: np.ndarray # (N,) bool, whether it lies on the picture; others are kept and not used
-    source: object # where pictures come from: `read(i)`, perhaps `truth(i, size)` or `map(i, kind)`
 
-    def __len__(self): return len(self.image_names)
+    name: str  # of the data set
+    meta: dict  # facts: title, edition, licence, citation, pixels_per_degree, authors' split and sigma ...
+    image_names: tuple  # file names, in the order that image_id counts
+    width: np.ndarray  # (M,) native width of each picture
+    height: np.ndarray  # (M,) native height of each picture
+    image_id: np.ndarray  # (N,) which picture a fixation belongs to
+    subject: np.ndarray  # (N,) which viewer made it, -1 where the archive does not say
+    order: np.ndarray  # (N,) its place in that viewer's scanpath, from 0; -1 where the archive does not say
+    x: np.ndarray  # (N,) float64 column, 0-based, pixel centres at whole numbers
+    y: np.ndarray  # (N,) float64 row
+    duration: np.ndarray  # (N,) milliseconds, NaN where unknown
+    inside: np.ndarray  # (N,) bool, whether it lies on the picture; others are kept and not used
+    source: object  # where pictures come from: `read(i)`, perhaps `truth(i, size)` or `map(i, kind)`
+
+    def __len__(self):
+        return len(self.image_names)
 
     def native_size(self, i):
         "(height, width) of picture i in pixels."
@@ -201,27 +217,34 @@ class Recording:
         "(height, width, 3) uint8 RGB of picture i. Raises ValueError if its size is not the recorded one."
         image = self.source.read(i)
         if image.shape[:2] != self.native_size(i):
-            raise ValueError(f"{self.image_names[i]} of {self.name} is {image.shape[1]}x{image.shape[0]}, but its fixations were recorded on {self.width[i]}x{self.height[i]}: restore the official picture")
+            raise ValueError(
+                f"{self.image_names[i]} of {self.name} is {image.shape[1]}x{image.shape[0]}, but its fixations were recorded on {self.width[i]}x{self.height[i]}: restore the official picture"
+            )
         return image
 
     def truth(self, i, size):
         "(H,W) float64 density that picture i's fixations were sampled from; only generated sets know it."
-        if not hasattr(self.source, 'truth'): raise ValueError(f"{self.name} was recorded from people, so its true density is unknown; `popout` knows its own")
+        if not hasattr(self.source, 'truth'):
+            raise ValueError(
+                f"{self.name} was recorded from people, so its true density is unknown; `popout` knows its own"
+            )
         return self.source.truth(i, size)
 
     def scale(self, i):
         "How much larger picture i is than the long side that pixels_per_degree holds for; 1 unless the set says that its pictures differ in scale."
         at = self.meta.get('pixels_per_degree_at')
-        return 1. if at is None else max(self.native_size(i)) / at
+        return 1.0 if at is None else max(self.native_size(i)) / at
 
-    def sigma(self, i, degrees=1.):
+    def sigma(self, i, degrees=1.0):
         "The native pixels of picture i that `degrees` of visual angle make."
         return sigma_pixels(self.meta, degrees) * self.scale(i)
 
     def parts(self, protocol='native'):
         "Dict of index arrays 'train', 'val', 'trainval', 'test': see `split_indices`."
         rules = self.meta['authors']
-        return split_indices(len(self), rules['n_train'], protocol, rules.get('split', 'shuffled'), rules.get('categories', 1))
+        return split_indices(
+            len(self), rules['n_train'], protocol, rules.get('split', 'shuffled'), rules.get('categories', 1)
+        )
 
     def official_map(self, i, kind='maps'):
         "(h,w) uint8 map of picture i as the archive holds it, or None: 'maps' are densities, 'point_maps' mark fixations."
@@ -235,7 +258,9 @@ COLUMNS = dict(image_id=np.int32, subject=np.int32, order=np.int32, x=np.float64
 # %% ../nbs/00_data.ipynb #ecd431f9
 class Folder:
     "Pictures that lie in a prepared data folder."
-    def __init__(self, path, image_names, upright=True): self.path, self.files, self.upright = Path(path), [Path(path) / 'stimuli' / n for n in image_names], upright
+
+    def __init__(self, path, image_names, upright=True):
+        self.path, self.files, self.upright = Path(path), [Path(path) / 'stimuli' / n for n in image_names], upright
 
     def read(self, i):
         "(h,w,3) uint8 of picture i."
@@ -244,11 +269,14 @@ class Folder:
     def map(self, i, kind):
         "(h,w) uint8 of the official map, or None."
         file = self._maps(kind).get(self.files[i].stem)
-        if file is None: return None
-        with Image.open(file) as im: return np.array(im.convert('L'))
+        if file is None:
+            return None
+        with Image.open(file) as im:
+            return np.array(im.convert('L'))
 
     @functools.lru_cache(maxsize=None)
-    def _maps(self, kind): return {f.stem: f for f in (self.path / kind).glob('*')}
+    def _maps(self, kind):
+        return {f.stem: f for f in (self.path / kind).glob('*')}
 
     def stamp(self):
         "A string that changes whenever a picture is added, removed or replaced."
@@ -257,14 +285,14 @@ class Folder:
 
 # %% ../nbs/00_data.ipynb #22710043
 def write_recording(
-    folder, # where the prepared data set shall lie, `<root>/<name>`
-    meta, # dict of facts; counts are added
-    stimuli, # iterable of (file name, bytes of the picture file or a function that returns them), in the order that image_id counts
-    fixations, # dict of (N,) arrays: image_id subject order x y, and duration if it is known
-    overwrite=False, # replace a data set that is already there
-    maps=(), # iterable of (file name, bytes or function): official densities, named as the pictures
-    point_maps=(), # likewise: official maps of points
-    workers=None, # threads that decode and check pictures; None: one per core
+    folder,  # where the prepared data set shall lie, `<root>/<name>`
+    meta,  # dict of facts; counts are added
+    stimuli,  # iterable of (file name, bytes of the picture file or a function that returns them), in the order that image_id counts
+    fixations,  # dict of (N,) arrays: image_id subject order x y, and duration if it is known
+    overwrite=False,  # replace a data set that is already there
+    maps=(),  # iterable of (file name, bytes or function): official densities, named as the pictures
+    point_maps=(),  # likewise: official maps of points
+    workers=None,  # threads that decode and check pictures; None: one per core
 ):
     """Write `{stimuli/, fixations.npz, meta.json, SHA256SUMS}` and return the folder.
 
@@ -272,19 +300,30 @@ def write_recording(
     Raises FileExistsError if the folder is there, ValueError if a picture is broken or the columns do not fit."""
     folder = Path(folder)
     with _alone(folder):
-        if folder.exists() and not overwrite: raise FileExistsError(f"{folder} is already there: pass overwrite=True (--overwrite) to replace it")
+        if folder.exists() and not overwrite:
+            raise FileExistsError(f"{folder} is already there: pass overwrite=True (--overwrite) to replace it")
         aside, old = (folder.with_name(f'.{folder.name}.{os.getpid()}.{end}') for end in ('partial', 'old'))
         try:
             aside.mkdir(parents=True)
-            _fill_folder(aside, meta | dict(name=folder.name), stimuli, fixations, dict(maps=maps, point_maps=point_maps), workers)
-            if folder.exists(): os.rename(folder, old)
+            _fill_folder(
+                aside,
+                meta | dict(name=folder.name),
+                stimuli,
+                fixations,
+                dict(maps=maps, point_maps=point_maps),
+                workers,
+            )
+            if folder.exists():
+                os.rename(folder, old)
             os.rename(aside, folder)
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
-            if old.exists() and not folder.exists(): os.rename(old, folder)
+            if old.exists() and not folder.exists():
+                os.rename(old, folder)
             raise
         shutil.rmtree(old, ignore_errors=True)
     return folder
+
 
 def _fill_folder(aside, meta, stimuli, fixations, maps, workers):
     "Everything that belongs into a data folder."
@@ -293,7 +332,10 @@ def _fill_folder(aside, meta, stimuli, fixations, maps, workers):
     height, width = np.array(sizes, dtype=np.int32).T
     for kind, files in maps.items():
         found, _, more = _write_pictures(aside, kind, files, workers, upright, {Path(n).stem for n in names})
-        if 0 < len(found) < len(names): raise ValueError(f"{kind}: {len(found)} maps for {len(names)} pictures, expected one for each or none: is the archive whole?")
+        if 0 < len(found) < len(names):
+            raise ValueError(
+                f"{kind}: {len(found)} maps for {len(names)} pictures, expected one for each or none: is the archive whole?"
+            )
         sums |= more
     columns = _columns(fixations, width, height)
     np.savez_compressed(aside / 'fixations.npz', image_names=np.array(names), width=width, height=height, **columns)
@@ -310,52 +352,71 @@ def _alone(folder):
     made = not folder.parent.exists()
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder.with_name(f'.{folder.name}.lock'), timeout=0)
-    try: lock.acquire()
-    except Timeout: raise RuntimeError(f"another process is preparing {folder}: wait for it") from None
     try:
-        for left in folder.parent.glob(f'.{folder.name}.*'): # nobody else is at work here
-            pid, _, end = left.name[len(folder.name) + 2:].partition('.')
-            if not pid.isdigit() or end not in ('partial', 'old'): continue
-            if end == 'old' and not folder.exists(): os.rename(left, folder) # replaced, but its successor never came
-            else: shutil.rmtree(left, ignore_errors=True)
+        lock.acquire()
+    except Timeout:
+        raise RuntimeError(f"another process is preparing {folder}: wait for it") from None
+    try:
+        for left in folder.parent.glob(f'.{folder.name}.*'):  # nobody else is at work here
+            pid, _, end = left.name[len(folder.name) + 2 :].partition('.')
+            if not pid.isdigit() or end not in ('partial', 'old'):
+                continue
+            if end == 'old' and not folder.exists():
+                os.rename(left, folder)  # replaced, but its successor never came
+            else:
+                shutil.rmtree(left, ignore_errors=True)
         yield
     finally:
-        with contextlib.suppress(OSError): os.unlink(lock.lock_file) # while it is held, or the next holder's would go
+        with contextlib.suppress(OSError):
+            os.unlink(lock.lock_file)  # while it is held, or the next holder's would go
         lock.release()
-        if made and folder.parent.exists() and not any(folder.parent.iterdir()): folder.parent.rmdir()
+        if made and folder.parent.exists() and not any(folder.parent.iterdir()):
+            folder.parent.rmdir()
 
 # %% ../nbs/00_data.ipynb #a99ae8f3
 def checksum(
-    file, # path
-    kind='sha256', # or another name that hashlib knows
+    file,  # path
+    kind='sha256',  # or another name that hashlib knows
 ):
     "The checksum of a file, in hexadecimal."
     digest = hashlib.new(kind)
     with open(file, 'rb') as f:
-        while block := f.read(1 << 20): digest.update(block)
+        while block := f.read(1 << 20):
+            digest.update(block)
     return digest.hexdigest()
 
 # %% ../nbs/00_data.ipynb #9bec48dd
 def _write_pictures(folder, kind, files, workers, upright, stems=None):
     "Write picture files unchanged into folder/kind; return their names, sizes (height, width) and checksums. Nothing is made for no files."
     names, sizes, sums, seen = [], [], {}, set()
+
     def write(name, data):
         data = data() if callable(data) else data
-        try: size = read_image(io.BytesIO(data), upright).shape[:2]
-        except ValueError as e: raise ValueError(f"picture {name}: {e}") from e
+        try:
+            size = read_image(io.BytesIO(data), upright).shape[:2]
+        except ValueError as e:
+            raise ValueError(f"picture {name}: {e}") from e
         (folder / kind / name).write_bytes(data)
         return name, size, hashlib.sha256(data).hexdigest()
+
     def checked(name, data):
         # case is ignored, for some file systems ignore it
-        if name != Path(name).name or not name.isprintable() or name.lower() in seen: raise ValueError(f"{kind}: picture names must be plain and unique, got {name!r}")
-        if stems is not None and Path(name).stem not in stems: raise ValueError(f"{kind}/{name} belongs to no picture")
+        if name != Path(name).name or not name.isprintable() or name.lower() in seen:
+            raise ValueError(f"{kind}: picture names must be plain and unique, got {name!r}")
+        if stems is not None and Path(name).stem not in stems:
+            raise ValueError(f"{kind}/{name} belongs to no picture")
         seen.add(name.lower())
         (folder / kind).mkdir(exist_ok=True)
         return write, name, data
+
     for name, size, digest in _in_order((checked(*f) for f in files), workers or os.cpu_count()):
-        names.append(name); sizes.append(size); sums[f'{kind}/{name}'] = digest
-    if kind == 'stimuli' and not names: raise ValueError("a data set needs at least one picture, got none")
+        names.append(name)
+        sizes.append(size)
+        sums[f'{kind}/{name}'] = digest
+    if kind == 'stimuli' and not names:
+        raise ValueError("a data set needs at least one picture, got none")
     return names, sizes, sums
+
 
 def _in_order(calls, workers):
     "Results of (function, *arguments) computed by threads, in order; only a few calls are taken in advance."
@@ -363,64 +424,100 @@ def _in_order(calls, workers):
         waiting = deque()
         for call in calls:
             waiting.append(pool.submit(*call))
-            if len(waiting) > 2 * workers: yield waiting.popleft().result()
-        while waiting: yield waiting.popleft().result()
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 # %% ../nbs/00_data.ipynb #0826ac85
 def _columns(fixations, width, height):
     "The columns of fixations.npz with their types, `inside` computed from the coordinates."
     n = len(fixations['x'])
-    columns = {k: np.asarray(fixations.get(k, np.full(n, np.nan)) if k == 'duration' else fixations[k]).astype(t) for k, t in COLUMNS.items()}
-    if any(c.shape != (n,) for c in columns.values()): raise ValueError(f"columns must all have shape ({n},), got { {k: c.shape for k, c in columns.items()} }")
+    columns = {
+        k: np.asarray(fixations.get(k, np.full(n, np.nan)) if k == 'duration' else fixations[k]).astype(t)
+        for k, t in COLUMNS.items()
+    }
+    if any(c.shape != (n,) for c in columns.values()):
+        raise ValueError(f"columns must all have shape ({n},), got { {k: c.shape for k, c in columns.items()} }")
     i = columns['image_id']
-    if n and (i.min() < 0 or i.max() >= len(width)): raise ValueError(f"image_id must be in 0..{len(width) - 1}, got {i.min()}..{i.max()}")
+    if n and (i.min() < 0 or i.max() >= len(width)):
+        raise ValueError(f"image_id must be in 0..{len(width) - 1}, got {i.min()}..{i.max()}")
     columns['inside'] = in_frame(np.stack([columns['x'], columns['y']], 1), (height[i], width[i]))
     return columns
 
 # %% ../nbs/00_data.ipynb #1385dc00
 def _check_meta(meta):
     "Raise ValueError unless the facts that the loader reads are there."
-    if meta.get('format') != FORMAT: raise ValueError(f"format is {meta.get('format')!r}, this version reads {FORMAT}")
-    if not meta.get('pixels_per_degree', 0) > 0: raise ValueError("pixels_per_degree must be a positive number")
+    if meta.get('format') != FORMAT:
+        raise ValueError(f"format is {meta.get('format')!r}, this version reads {FORMAT}")
+    if not meta.get('pixels_per_degree', 0) > 0:
+        raise ValueError("pixels_per_degree must be a positive number")
     authors = meta.get('authors', {})
-    if not authors.get('sigma_px', 0) > 0: raise ValueError("authors must hold sigma_px, a positive number of native pixels")
-    if authors.get('split', 'shuffled') not in SPLIT_RULES: raise ValueError(f"authors' split must be one of {', '.join(SPLIT_RULES)}, got {authors['split']!r}")
-    if not 2 <= authors.get('n_train', 0) < meta['images']: raise ValueError(f"authors must hold n_train, at least 2 and fewer than the {meta['images']} pictures, got {authors.get('n_train')}")
+    if not authors.get('sigma_px', 0) > 0:
+        raise ValueError("authors must hold sigma_px, a positive number of native pixels")
+    if authors.get('split', 'shuffled') not in SPLIT_RULES:
+        raise ValueError(f"authors' split must be one of {', '.join(SPLIT_RULES)}, got {authors['split']!r}")
+    if not 2 <= authors.get('n_train', 0) < meta['images']:
+        raise ValueError(
+            f"authors must hold n_train, at least 2 and fewer than the {meta['images']} pictures, got {authors.get('n_train')}"
+        )
 
 # %% ../nbs/00_data.ipynb #b6e09f05
 def read_recording(
-    folder, # a prepared data folder
+    folder,  # a prepared data folder
 ):
     "The `Recording` of a prepared data folder. Raises ValueError, naming the file, if something in it does not fit."
     folder = Path(folder)
     try:
         meta = json.loads((folder / 'meta.json').read_text(encoding='utf-8'))
-        with np.load(folder / 'fixations.npz', allow_pickle=False) as f: arrays = {k: f[k] for k in f.files}
+        with np.load(folder / 'fixations.npz', allow_pickle=False) as f:
+            arrays = {k: f[k] for k in f.files}
         names = tuple(str(n) for n in arrays['image_names'])
         width, height = arrays['width'], arrays['height']
         columns = _columns(arrays, width, height)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as e:
-        raise ValueError(f"{folder} is not a whole data folder ({type(e).__name__}: {e}): delete it and prepare it again") from e
-    try: _check_meta(meta)
-    except ValueError as e: raise ValueError(f"{folder / 'meta.json'}: {e}; prepare it again") from e
+        raise ValueError(
+            f"{folder} is not a whole data folder ({type(e).__name__}: {e}): delete it and prepare it again"
+        ) from e
+    try:
+        _check_meta(meta)
+    except ValueError as e:
+        raise ValueError(f"{folder / 'meta.json'}: {e}; prepare it again") from e
     found = dict(images=len(names), fixations=len(columns['x']))
     for k, n in found.items():
-        if meta.get(k) != n: raise ValueError(f"{folder} holds {n} {k}, its meta.json says {meta.get(k)}: prepare it again")
-    return Recording(folder.name, meta, names, width, height, **columns, source=Folder(folder, names, meta.get('exif', True)))
+        if meta.get(k) != n:
+            raise ValueError(f"{folder} holds {n} {k}, its meta.json says {meta.get(k)}: prepare it again")
+    return Recording(
+        folder.name, meta, names, width, height, **columns, source=Folder(folder, names, meta.get('exif', True))
+    )
 
 # %% ../nbs/00_data.ipynb #69dba76f
 # the benchmarks that `salnas_data get NAME` prepares, the paper's seven first; see `salnas.sources`
-KNOWN = ('salicon', 'mit1003', 'cat2000', 'pascals', 'dutomron', 'osie', 'fiwi', 'crowd', 'scene', 'salicon2015', 'salicon51', 'fiwi51')
+KNOWN = (
+    'salicon',
+    'mit1003',
+    'cat2000',
+    'pascals',
+    'dutomron',
+    'osie',
+    'fiwi',
+    'crowd',
+    'scene',
+    'salicon2015',
+    'salicon51',
+    'fiwi51',
+)
 
 # %% ../nbs/00_data.ipynb #27ef8c7f
 def data_root(
-    root=None, # folder of the prepared data sets; None: environment variable SALNAS_DATA, else ~/.cache/salnas
+    root=None,  # folder of the prepared data sets; None: environment variable SALNAS_DATA, else ~/.cache/salnas
 ):
     "The folder that holds the prepared data sets, as a Path."
     return Path(root or os.environ.get('SALNAS_DATA') or '~/.cache/salnas').expanduser().absolute()
 
+
 def dataset_names(
-    root=None, # as in `data_root`
+    root=None,  # as in `data_root`
 ):
     "Sorted names that `load_dataset` knows: the embedded `popout`, the benchmarks, and every folder under root that has a meta.json."
     found = {f.parent.name for f in data_root(root).glob('*/meta.json') if not f.parent.name.startswith('.')}
@@ -428,118 +525,135 @@ def dataset_names(
 
 # %% ../nbs/00_data.ipynb #5b8d6b2a
 def load_recording(
-    name, # one of `dataset_names(root)`
-    root=None, # as in `data_root`
+    name,  # one of `dataset_names(root)`
+    root=None,  # as in `data_root`
 ):
     "The `Recording` called name. Raises ValueError for an unknown name, FileNotFoundError, with the command to run, for one not prepared."
-    if name not in dataset_names(root): raise ValueError(f"unknown data set {name!r}: choose one of {', '.join(dataset_names(root))}, or prepare a folder of that name under {data_root(root)}")
-    if name == 'popout': return popout()
+    if name not in dataset_names(root):
+        raise ValueError(
+            f"unknown data set {name!r}: choose one of {', '.join(dataset_names(root))}, or prepare a folder of that name under {data_root(root)}"
+        )
+    if name == 'popout':
+        return popout()
     folder = data_root(root) / name
     if not (folder / 'meta.json').exists():
-        raise FileNotFoundError(f"{name!r} is not under {data_root(root)}: run `salnas_data get {name} --root {data_root(root)}`, or point root (or the variable SALNAS_DATA) at the folder that holds {name}/")
+        raise FileNotFoundError(
+            f"{name!r} is not under {data_root(root)}: run `salnas_data get {name} --root {data_root(root)}`, or point root (or the variable SALNAS_DATA) at the folder that holds {name}/"
+        )
     return read_recording(folder)
 
 # %% ../nbs/00_data.ipynb #3df0426b
 POPOUT = dict(
-    title='popout: generated odd-one-out search arrays', edition='popout-1', licence='Apache-2.0', citation='generated by salnas',
-    viewers=12, pixels_per_degree=10, pixels_per_degree_source='chosen: 32 degrees across 320 pixels',
-    authors=dict(sigma_px=10, offset=.5))
+    title='popout: generated odd-one-out search arrays',
+    edition='popout-1',
+    licence='Apache-2.0',
+    citation='generated by salnas',
+    viewers=12,
+    pixels_per_degree=10,
+    pixels_per_degree_source='chosen: 32 degrees across 320 pixels',
+    authors=dict(sigma_px=10, offset=0.5),
+)
 
 # %% ../nbs/00_data.ipynb #1a7e9e02
 @dataclass(frozen=True, eq=False)
 class Scene:
     "One search array: what is drawn and where people look."
-    xy: np.ndarray # (n,2) centres of the items; the odd one comes first
-    half: np.ndarray # (n,2) half length and half thickness in pixels
-    angle: np.ndarray # (n,) radians
-    rgb: np.ndarray # (n,3) in [0,1]
-    background: np.ndarray # (3,) RGB in [0,1]
-    mean: np.ndarray # (k,2) centres of the Gaussians of the true density
-    sigma: np.ndarray # (k,2) their standard deviations along x and y, pixels
-    weight: np.ndarray # (k,) their weights; the rest up to 1 is uniform
+
+    xy: np.ndarray  # (n,2) centres of the items; the odd one comes first
+    half: np.ndarray  # (n,2) half length and half thickness in pixels
+    angle: np.ndarray  # (n,) radians
+    rgb: np.ndarray  # (n,3) in [0,1]
+    background: np.ndarray  # (3,) RGB in [0,1]
+    mean: np.ndarray  # (k,2) centres of the Gaussians of the true density
+    sigma: np.ndarray  # (k,2) their standard deviations along x and y, pixels
+    weight: np.ndarray  # (k,) their weights; the rest up to 1 is uniform
 
 # %% ../nbs/00_data.ipynb #24f6f11d
 def _layout(
-    rng, # numpy Generator
-    height=240, # of the picture
-    width=320, # of the picture
+    rng,  # numpy Generator
+    height=240,  # of the picture
+    width=320,  # of the picture
 ):
     "(n,2) item centres, shuffled: a grid, a jittered grid with gaps, or one or two rings."
     kind = rng.choice(['grid', 'jittered', 'ring'])
     if kind == 'ring':
         n, turn = int(rng.integers(6, 11)), rng.uniform(0, 2 * np.pi)
         a = turn + 2 * np.pi * np.arange(n) / n
-        r = rng.uniform(.3, .4)
-        xy = np.stack([width * (.5 + r * np.cos(a)), height * (.5 + r * np.sin(a))], 1)
+        r = rng.uniform(0.3, 0.4)
+        xy = np.stack([width * (0.5 + r * np.cos(a)), height * (0.5 + r * np.sin(a))], 1)
         return rng.permutation(xy)
     rows, cols = int(rng.integers(3, 5)), int(rng.integers(3, 7))
-    y, x = np.meshgrid((np.arange(rows) + .5) / rows, (np.arange(cols) + .5) / cols, indexing='ij')
+    y, x = np.meshgrid((np.arange(rows) + 0.5) / rows, (np.arange(cols) + 0.5) / cols, indexing='ij')
     xy = np.stack([x.ravel() * width, y.ravel() * height], 1)
-    if kind == 'grid': return rng.permutation(xy)
-    xy += rng.uniform(-.14, .14, xy.shape) * [width / cols, height / rows]
-    return rng.permutation(xy)[:max(6, int(len(xy) * rng.uniform(.6, 1)))]
+    if kind == 'grid':
+        return rng.permutation(xy)
+    xy += rng.uniform(-0.14, 0.14, xy.shape) * [width / cols, height / rows]
+    return rng.permutation(xy)[: max(6, int(len(xy) * rng.uniform(0.6, 1)))]
 
 # %% ../nbs/00_data.ipynb #089cad11
 def _scene(
-    rng, # numpy Generator
-    height=240, # of the picture
-    width=320, # of the picture
+    rng,  # numpy Generator
+    height=240,  # of the picture
+    width=320,  # of the picture
 ):
     "A random `Scene`: its odd item differs in colour, orientation or size, and draws more looks the more it differs."
     xy = _layout(rng, height, width)
     n, odd = len(xy), rng.choice(['colour', 'orientation', 'size'])
-    s = rng.uniform() # how much the odd item differs, 0 to 1
-    dark, hue = rng.uniform() < .5, rng.uniform()
-    background = rng.uniform(.1, .35) if dark else rng.uniform(.7, .95)
-    background = background + rng.uniform(-.05, .05, 3)
+    s = rng.uniform()  # how much the odd item differs, 0 to 1
+    dark, hue = rng.uniform() < 0.5, rng.uniform()
+    background = rng.uniform(0.1, 0.35) if dark else rng.uniform(0.7, 0.95)
+    background = background + rng.uniform(-0.05, 0.05, 3)
     item = lambda hue: colorsys.hsv_to_rgb(hue % 1, 1, value)
-    value = rng.uniform(.8, 1) if dark else rng.uniform(.4, .65)
-    bar = odd == 'orientation' or rng.uniform() < .5
+    value = rng.uniform(0.8, 1) if dark else rng.uniform(0.4, 0.65)
+    bar = odd == 'orientation' or rng.uniform() < 0.5
     half = np.tile([rng.uniform(12, 16), rng.uniform(4, 6)] if bar else [rng.uniform(8, 11)] * 2, (n, 1))
     angle, rgb = np.full(n, rng.uniform(0, np.pi)), np.tile(item(hue), (n, 1))
-    if odd == 'colour': rgb[0] = item(hue + rng.choice([-1, 1]) * (.25 + .25 * s))
-    if odd == 'orientation': angle[0] += rng.choice([-1, 1]) * np.deg2rad(35 + 55 * s)
-    if odd == 'size': half[0] *= 1.6 + .5 * s
-    target = .35 + .25 * s
-    others = np.full(n - 1, (.75 - target) / (n - 1))
+    if odd == 'colour':
+        rgb[0] = item(hue + rng.choice([-1, 1]) * (0.25 + 0.25 * s))
+    if odd == 'orientation':
+        angle[0] += rng.choice([-1, 1]) * np.deg2rad(35 + 55 * s)
+    if odd == 'size':
+        half[0] *= 1.6 + 0.5 * s
+    target = 0.35 + 0.25 * s
+    others = np.full(n - 1, (0.75 - target) / (n - 1))
     mean = np.concatenate([xy, [[(width - 1) / 2, (height - 1) / 2]]])
-    sigma = np.concatenate([np.full((n, 2), 9.), [[.15 * width, .15 * height]]])
-    return Scene(xy, half, angle, rgb, background, mean, sigma, np.array([target, *others, .2]))
+    sigma = np.concatenate([np.full((n, 2), 9.0), [[0.15 * width, 0.15 * height]]])
+    return Scene(xy, half, angle, rgb, background, mean, sigma, np.array([target, *others, 0.2]))
 
 # %% ../nbs/00_data.ipynb #5a3b9554
 def _render(
-    scene, # what to draw
-    rng, # numpy Generator for the pixel noise
-    height=240, # of the picture
-    width=320, # of the picture
+    scene,  # what to draw
+    rng,  # numpy Generator for the pixel noise
+    height=240,  # of the picture
+    width=320,  # of the picture
 ):
     "(height, width, 3) uint8: items are rounded bars, anti-aliased by their signed distance, drawn on small patches."
     image = np.tile(scene.background.astype(np.float32), (height, width, 1))
     for (cx, cy), (a, b), angle, rgb in zip(scene.xy, scene.half, scene.angle, scene.rgb):
         r = int(a + 3)
         ys, xs = slice(max(0, int(cy) - r), int(cy) + r + 2), slice(max(0, int(cx) - r), int(cx) + r + 2)
-        y, x = np.mgrid[ys.start:min(ys.stop, height), xs.start:min(xs.stop, width)]
+        y, x = np.mgrid[ys.start : min(ys.stop, height), xs.start : min(xs.stop, width)]
         u = np.abs((x - cx) * np.cos(angle) + (y - cy) * np.sin(angle)) - (a - b)
         v = np.abs((y - cy) * np.cos(angle) - (x - cx) * np.sin(angle))
-        alpha = np.clip(b + .5 - np.hypot(np.maximum(u, 0), v), 0, 1)[..., None]
+        alpha = np.clip(b + 0.5 - np.hypot(np.maximum(u, 0), v), 0, 1)[..., None]
         image[ys, xs] += alpha * (rgb - image[ys, xs])
-    image += rng.normal(0, .015, (height, width, 1))
+    image += rng.normal(0, 0.015, (height, width, 1))
     return np.round(image.clip(0, 1) * 255).astype(np.uint8)
 
 # %% ../nbs/00_data.ipynb #9ca99946
 def _sample(
-    scene, # whose density to sample from
-    n, # how many points
-    rng, # numpy Generator
-    height=240, # of the picture
-    width=320, # of the picture
+    scene,  # whose density to sample from
+    n,  # how many points
+    rng,  # numpy Generator
+    height=240,  # of the picture
+    width=320,  # of the picture
 ):
     "(n,2) x, y drawn from the scene's mixture of Gaussians and a uniform part; those outside the frame are drawn again."
     points = np.empty((0, 2))
     p = np.append(scene.weight, 1 - scene.weight.sum())
     while len(points) < n:
         k = rng.choice(len(p), size=2 * n, p=p)
-        new = rng.uniform([-.5, -.5], [width - .5, height - .5], (2 * n, 2))
+        new = rng.uniform([-0.5, -0.5], [width - 0.5, height - 0.5], (2 * n, 2))
         g = k < len(scene.weight)
         new[g] = rng.normal(scene.mean[k[g]], scene.sigma[k[g]])
         points = np.concatenate([points, new[in_frame(new, (height, width))]])
@@ -548,7 +662,9 @@ def _sample(
 # %% ../nbs/00_data.ipynb #bc81baff
 class Popout:
     "The source of the generated set: draws picture i when asked and knows the density its fixations were sampled from."
-    def __init__(self, scenes, seed, height=240, width=320): self.scenes, self.seed, self.height, self.width = scenes, seed, height, width
+
+    def __init__(self, scenes, seed, height=240, width=320):
+        self.scenes, self.seed, self.height, self.width = scenes, seed, height, width
 
     def read(self, i):
         "(240,320,3) uint8 of picture i, drawn anew."
@@ -557,30 +673,52 @@ class Popout:
     def truth(self, i, size):
         "(H,W) float64 that sums to 1: the mixture at the grid's cell centres."
         s, (H, W) = self.scenes[i], size
-        x = ((np.arange(W) + .5) * self.width / W - .5 - s.mean[:, :1]) / s.sigma[:, :1]
-        y = ((np.arange(H) + .5) * self.height / H - .5 - s.mean[:, 1:]) / s.sigma[:, 1:]
+        x = ((np.arange(W) + 0.5) * self.width / W - 0.5 - s.mean[:, :1]) / s.sigma[:, :1]
+        y = ((np.arange(H) + 0.5) * self.height / H - 0.5 - s.mean[:, 1:]) / s.sigma[:, 1:]
         peak = s.weight / (2 * np.pi * s.sigma.prod(1))
-        density = (np.exp(-.5 * y ** 2) * peak[:, None]).T @ np.exp(-.5 * x ** 2)
+        density = (np.exp(-0.5 * y**2) * peak[:, None]).T @ np.exp(-0.5 * x**2)
         density += (1 - s.weight.sum()) / (self.height * self.width)
         return density / density.sum()
 
 # %% ../nbs/00_data.ipynb #b2d4b10c
 @functools.lru_cache(maxsize=4)
 def popout(
-    seed=0, # another seed, another set
-    n=320, # pictures; picture i does not depend on n
-    viewers=12, # per picture
-    looks=5, # fixations per viewer
+    seed=0,  # another seed, another set
+    n=320,  # pictures; picture i does not depend on n
+    viewers=12,  # per picture
+    looks=5,  # fixations per viewer
 ):
     "A generated `Recording` of n odd-one-out search arrays, 240x320 pixels, with viewers x looks fixations each and a known density."
     height, width = 240, 320
     scenes = [_scene(np.random.default_rng([seed, i, 0]), height, width) for i in range(n)]
-    points = np.concatenate([_sample(s, viewers * looks, np.random.default_rng([seed, i, 1]), height, width) for i, s in enumerate(scenes)])
+    points = np.concatenate(
+        [_sample(s, viewers * looks, np.random.default_rng([seed, i, 1]), height, width) for i, s in enumerate(scenes)]
+    )
     image_id, subject, order = np.indices((n, viewers, looks), dtype=np.int32).reshape(3, -1)
-    meta = POPOUT | dict(name='popout', format=FORMAT, seed=seed, viewers=viewers, images=n, fixations=len(points), authors=POPOUT['authors'] | dict(n_train=n * 3 // 4))
+    meta = POPOUT | dict(
+        name='popout',
+        format=FORMAT,
+        seed=seed,
+        viewers=viewers,
+        images=n,
+        fixations=len(points),
+        authors=POPOUT['authors'] | dict(n_train=n * 3 // 4),
+    )
     frame = np.full(n, width, np.int32), np.full(n, height, np.int32)
-    return Recording('popout', meta, tuple(f'popout_{i:04d}.png' for i in range(n)), *frame, image_id, subject, order,
-        points[:, 0].copy(), points[:, 1].copy(), np.full(len(points), np.nan, np.float32), np.ones(len(points), bool), Popout(scenes, seed, height, width))
+    return Recording(
+        'popout',
+        meta,
+        tuple(f'popout_{i:04d}.png' for i in range(n)),
+        *frame,
+        image_id,
+        subject,
+        order,
+        points[:, 0].copy(),
+        points[:, 1].copy(),
+        np.full(len(points), np.nan, np.float32),
+        np.ones(len(points), bool),
+        Popout(scenes, seed, height, width),
+    )
 
 # %% ../nbs/00_data.ipynb #7da3c3b6
 PROTOCOLS = ('native', 'authors')
@@ -588,42 +726,49 @@ SPLITS = ('train', 'val', 'trainval', 'test')
 
 # %% ../nbs/00_data.ipynb #37d33328
 def split_indices(
-    n, # images in the data set
-    n_train, # the authors' number of training images
-    protocol='native', # 'native' or 'authors'
-    rule='shuffled', # or 'in order': the first n_train are the official training images; or 'per category'
-    categories=1, # of rule 'per category': equally large, one after the other in the sorted names
+    n,  # images in the data set
+    n_train,  # the authors' number of training images
+    protocol='native',  # 'native' or 'authors'
+    rule='shuffled',  # or 'in order': the first n_train are the official training images; or 'per category'
+    categories=1,  # of rule 'per category': equally large, one after the other in the sorted names
 ):
     """Dict of index arrays 'train', 'val', 'trainval', 'test' into the sorted file names.
 
     The authors shuffle with RandomState(42) and call the first n_train training, the rest validation (SalNAS data.py:69, as MSI-Net);
     for CAT2000 one shuffle of 100 serves every category (data.py:304-318). `native` keeps their rest as the test part and cuts the last
     tenth of their training list off for validation; `authors` selects and reports on the same rest, as they do."""
-    if protocol not in PROTOCOLS: raise ValueError(f"unknown protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}")
-    if rule not in SPLIT_RULES: raise ValueError(f"unknown rule {rule!r}: choose one of {', '.join(SPLIT_RULES)}")
-    if n % categories or n_train % categories: raise ValueError(f"{n} images, {n_train} of them for training, do not divide into {categories} equal categories")
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"unknown protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}")
+    if rule not in SPLIT_RULES:
+        raise ValueError(f"unknown rule {rule!r}: choose one of {', '.join(SPLIT_RULES)}")
+    if n % categories or n_train % categories:
+        raise ValueError(
+            f"{n} images, {n_train} of them for training, do not divide into {categories} equal categories"
+        )
     n, n_train = n // categories, n_train // categories
     order = np.arange(n)
-    if rule != 'in order': np.random.RandomState(42).shuffle(order)
+    if rule != 'in order':
+        np.random.RandomState(42).shuffle(order)
     trainval, test = order[:n_train], order[n_train:]
     mixed = np.random.RandomState(42).permutation(trainval) if rule == 'in order' else trainval
     cut = n_train - max(1, n_train // 10)
     parts = dict(train=mixed[:cut], val=mixed[cut:], trainval=trainval, test=test)
-    if protocol == 'authors': parts = dict(train=trainval, val=test, trainval=trainval, test=test)
+    if protocol == 'authors':
+        parts = dict(train=trainval, val=test, trainval=trainval, test=test)
     return {k: (np.arange(categories)[:, None] * n + v).ravel() for k, v in parts.items()}
 
 # %% ../nbs/00_data.ipynb #9d62886f
 def authors_maps(
-    points, # (N,2) x, y in native pixels
-    native_size, # (height, width)
-    size, # (H, W) of the asked grid
-    sigma, # native pixels
-    offset=.5, # added before the coordinate is cut to a whole pixel
-    scale=255, # value of a mark before the resizing; one set of theirs has 1 (data.py:363-368)
-    beyond='clip', # what becomes of a pixel that the offset moves off the picture: 'clip' to the edge or 'drop'
-    stretch=False, # whether official marks are stretched to 8 bits first
-    density=None, # (h,w) uint8 official map to use instead of the blurred one
-    marks=None, # (h,w) uint8 official map of points to use instead of the marked one
+    points,  # (N,2) x, y in native pixels
+    native_size,  # (height, width)
+    size,  # (H, W) of the asked grid
+    sigma,  # native pixels
+    offset=0.5,  # added before the coordinate is cut to a whole pixel
+    scale=255,  # value of a mark before the resizing; one set of theirs has 1 (data.py:363-368)
+    beyond='clip',  # what becomes of a pixel that the offset moves off the picture: 'clip' to the edge or 'drop'
+    stretch=False,  # whether official marks are stretched to 8 bits first
+    density=None,  # (h,w) uint8 official map to use instead of the blurred one
+    marks=None,  # (h,w) uint8 official map of points to use instead of the marked one
 ):
     """Density in [0,1] and binary fixation map, two (H,W) float32 tensors, made as the reference code makes them (SalNAS data.py:265-273, download.py).
 
@@ -631,21 +776,28 @@ def authors_maps(
     fixation map is cut at 0.5 of 255. Kept so that a number can be held against the paper's; fixations are lost and gained on the way."""
     height, width = native_size
     col, row = np.floor(np.asarray(points).reshape(-1, 2) + offset).astype(int).T
-    if beyond == 'drop': col, row = (a[(col >= 0) & (col < width) & (row >= 0) & (row < height)] for a in (col, row))
+    if beyond == 'drop':
+        col, row = (a[(col >= 0) & (col < width) & (row >= 0) & (row < height)] for a in (col, row))
     binary = np.zeros((height, width))
     binary[row.clip(0, height - 1), col.clip(0, width - 1)] = 1
     density = _to_8bit(gaussian_filter(binary, sigma)) if density is None else np.asarray(density)
-    marks = binary * scale if marks is None else _to_8bit(np.asarray(marks, dtype=float)) if stretch else np.asarray(marks)
-    return _shrink(density, size) / 255, (_shrink(marks, size).round() > .5).float()
+    marks = (
+        binary * scale if marks is None else _to_8bit(np.asarray(marks, dtype=float)) if stretch else np.asarray(marks)
+    )
+    return _shrink(density, size) / 255, (_shrink(marks, size).round() > 0.5).float()
+
 
 def _to_8bit(x):
     "Stretched to 0..255 as matplotlib's imsave with a grey map does."
     span = x.max() - x.min()
     return np.floor((x - x.min()) / span * 256).clip(max=255) if span > 0 else np.zeros_like(x)
 
+
 def _shrink(x, size):
     "(H,W) float32 tensor: cv2.INTER_LINEAR of a map."
-    return F.interpolate(torch.from_numpy(x).float()[None, None], size=tuple(size), mode='bilinear', align_corners=False)[0, 0]
+    return F.interpolate(
+        torch.from_numpy(x).float()[None, None], size=tuple(size), mode='bilinear', align_corners=False
+    )[0, 0]
 
 # %% ../nbs/00_data.ipynb #128237de
 @functools.lru_cache(maxsize=4)
@@ -656,34 +808,52 @@ def _in_memory(recording, size):
 # %% ../nbs/00_data.ipynb #d3ace14c
 class ImageStore:
     "Decoded, resized pictures of a recording: `store[i]` is a (3,H,W) uint8 array."
+
     def __init__(self, recording, size, cache=True):
         self.recording, self.size, self.array, self.file = recording, tuple(size), None, None
-        if not cache: return
+        if not cache:
+            return
         source = recording.source
-        if isinstance(source, Folder): self.file = source.path / 'cache' / 'images_{}x{}-{}.npy'.format(*size, source.stamp())
+        if isinstance(source, Folder):
+            self.file = source.path / 'cache' / 'images_{}x{}-{}.npy'.format(*size, source.stamp())
         self._load()
 
-    def __len__(self): return len(self.recording)
-    def __getitem__(self, i): return self._decode(i) if self.array is None else self.array[i]
-    def _decode(self, i): return resize_image(self.recording.read(i), self.size).transpose(2, 0, 1)
+    def __len__(self):
+        return len(self.recording)
 
-    def __getstate__(self): return self.__dict__ | (dict(array=None) if isinstance(self.array, np.memmap) else {})
+    def __getitem__(self, i):
+        return self._decode(i) if self.array is None else self.array[i]
+
+    def _decode(self, i):
+        return resize_image(self.recording.read(i), self.size).transpose(2, 0, 1)
+
+    def __getstate__(self):
+        return self.__dict__ | (dict(array=None) if isinstance(self.array, np.memmap) else {})
+
     def __setstate__(self, state):
         self.__dict__.update(state)
-        if self.file is not None: self._load()
+        if self.file is not None:
+            self._load()
 
     def _load(self):
-        if self.file is None: self.array = _in_memory(self.recording, self.size); return
-        try: self.array = self._open()
-        except (OSError, ValueError): self._build() # absent, or cut short by a crash of the machine
+        if self.file is None:
+            self.array = _in_memory(self.recording, self.size)
+            return
+        try:
+            self.array = self._open()
+        except (OSError, ValueError):
+            self._build()  # absent, or cut short by a crash of the machine
 
     def _open(self):
         array = np.load(self.file, mmap_mode='r', allow_pickle=False)
-        if array.shape != (len(self), 3, *self.size): raise ValueError(f"{self.file} has shape {array.shape}")
+        if array.shape != (len(self), 3, *self.size):
+            raise ValueError(f"{self.file} has shape {array.shape}")
         return array
 
     def _build(self):
-        try: self._write(); self.array = self._open()
+        try:
+            self._write()
+            self.array = self._open()
         except OSError as e:
             warnings.warn(f"cannot write the picture cache ({e}): the pictures are kept in memory instead")
             self.file, self.array = None, _in_memory(self.recording, self.size)
@@ -691,24 +861,32 @@ class ImageStore:
     def _write(self):
         self.file.parent.mkdir(exist_ok=True)
         aside = self.file.with_name(f'.{self.file.name}.{os.getpid()}')
-        for left in self.file.parent.glob('.images_*'): # of killed processes
-            if time.time() - left.stat().st_mtime > 3600: left.unlink(missing_ok=True)
+        for left in self.file.parent.glob('.images_*'):  # of killed processes
+            if time.time() - left.stat().st_mtime > 3600:
+                left.unlink(missing_ok=True)
         header = dict(descr='|u1', fortran_order=False, shape=(len(self), 3, *self.size))
         try:
-            with open(aside, 'wb') as f: # written in sequence: a full disk is an error here, in a memory map it is a crash
+            with open(
+                aside, 'wb'
+            ) as f:  # written in sequence: a full disk is an error here, in a memory map it is a crash
                 np.lib.format.write_array_header_1_0(f, header)
-                for i in range(len(self)): f.write(np.ascontiguousarray(self._decode(i)).tobytes())
+                for i in range(len(self)):
+                    f.write(np.ascontiguousarray(self._decode(i)).tobytes())
             os.replace(aside, self.file)
-        finally: aside.unlink(missing_ok=True)
+        finally:
+            aside.unlink(missing_ok=True)
         for f in self.file.parent.glob(self.file.name.split('-')[0] + '-*.npy'):
-            if f != self.file: f.unlink(missing_ok=True)
+            if f != self.file:
+                f.unlink(missing_ok=True)
 
 # %% ../nbs/00_data.ipynb #d6c6e78e
-IMAGENET = dict(mean=(.485, .456, .406), std=(.229, .224, .225))
+IMAGENET = dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+
 
 def _check_size(size):
     "size as a tuple of two positive ints."
-    if np.ndim(size) != 1 or len(size) != 2 or any(int(s) != s or s < 1 for s in size): raise ValueError(f"size must be (H, W), two positive whole numbers, got {size!r}")
+    if np.ndim(size) != 1 or len(size) != 2 or any(int(s) != s or s < 1 for s in size):
+        raise ValueError(f"size must be (H, W), two positive whole numbers, got {size!r}")
     return int(size[0]), int(size[1])
 
 # %% ../nbs/00_data.ipynb #082f06ec
@@ -717,35 +895,51 @@ class SaliencyDataset(Dataset):
 
     `image` (3,H,W) float32 RGB in [0,1]; `density` (H,W) float32, sums to 1 (protocol 'authors': in [0,1]); `fixations` (H,W) float32 counts
     (protocol 'authors': 0 or 1); `name` str; `points` (N,2) float32 exact x, y in native pixels; `native_size` (height, width)."""
-    def __init__(self,
-        recording, # a `Recording`
-        split='train', # 'train', 'val', 'trainval' or 'test'
-        size=None, # (H, W) of image, density and fixations; None: 192x256, or the authors' size of this set under their protocol
-        protocol='native', # 'native' or 'authors'
-        sigma=None, # of the density, native pixels; None: one degree ('native') or the authors' ('authors')
-        cache=True, # keep decoded pictures at this size
-        image_size=None, # (H, W) of the image alone; None: size, or the authors' under their protocol if size is None too
+
+    def __init__(
+        self,
+        recording,  # a `Recording`
+        split='train',  # 'train', 'val', 'trainval' or 'test'
+        size=None,  # (H, W) of image, density and fixations; None: 192x256, or the authors' size of this set under their protocol
+        protocol='native',  # 'native' or 'authors'
+        sigma=None,  # of the density, native pixels; None: one degree ('native') or the authors' ('authors')
+        cache=True,  # keep decoded pictures at this size
+        image_size=None,  # (H, W) of the image alone; None: size, or the authors' under their protocol if size is None too
     ):
         self.recording, self.meta, self.name = recording, recording.meta, recording.name
         parts, theirs = recording.parts(protocol), self.meta['authors'] if protocol == 'authors' else {}
-        if split not in parts: raise ValueError(f"unknown split {split!r}: choose one of {', '.join(parts)}")
+        if split not in parts:
+            raise ValueError(f"unknown split {split!r}: choose one of {', '.join(parts)}")
         self.split, self.protocol, self.indices = split, protocol, parts[split]
-        if size is None: size, image_size = theirs.get('size', (192, 256)), image_size or theirs.get('image_size')
+        if size is None:
+            size, image_size = theirs.get('size', (192, 256)), image_size or theirs.get('image_size')
         self.size, self.image_size = _check_size(size), _check_size(size if image_size is None else image_size)
-        self.mean, self.std = (tuple(theirs.get(k, default)) for k, default in IMAGENET.items()) # of the images a network is fed with
-        self.sigma = sigma if sigma is not None else sigma_pixels(self.meta) if protocol == 'native' else theirs['sigma_px']
+        self.mean, self.std = (
+            tuple(theirs.get(k, default)) for k, default in IMAGENET.items()
+        )  # of the images a network is fed with
+        self.sigma = (
+            sigma if sigma is not None else sigma_pixels(self.meta) if protocol == 'native' else theirs['sigma_px']
+        )
         self._scaled = sigma is None
-        if not self.sigma > 0: raise ValueError(f"sigma must be a positive number of native pixels, got {self.sigma}")
+        if not self.sigma > 0:
+            raise ValueError(f"sigma must be a positive number of native pixels, got {self.sigma}")
         self.images, self._maps = ImageStore(recording, self.image_size, cache), {}
 
-    def __len__(self): return len(self.indices)
+    def __len__(self):
+        return len(self.indices)
 
     def __getitem__(self, k):
         i = int(self.indices[k])
         points, native_size = self.recording.points(i), self.recording.native_size(i)
         density, fixations = self.maps(i)
-        return dict(image=self.image(k), density=density, fixations=fixations, name=self.recording.image_names[i],
-            points=torch.from_numpy(points).float(), native_size=native_size)
+        return dict(
+            image=self.image(k),
+            density=density,
+            fixations=fixations,
+            name=self.recording.image_names[i],
+            points=torch.from_numpy(points).float(),
+            native_size=native_size,
+        )
 
     def image(self, k):
         "(3,H,W) float32 RGB in [0,1] of the k-th sample, without its maps."
@@ -753,26 +947,47 @@ class SaliencyDataset(Dataset):
 
     def sigma_of(self, i):
         "The standard deviation, in native pixels, of the density of the recording's picture i: `sigma`, but scaled with the picture where the set says so."
-        return self.sigma * (self.recording.scale(i) if self._scaled else 1.)
+        return self.sigma * (self.recording.scale(i) if self._scaled else 1.0)
 
     def maps(self, i):
         "Density and fixations, two (H,W) float32 tensors, of the recording's picture i."
-        if self.protocol == 'authors': return self._authors(i)
+        if self.protocol == 'authors':
+            return self._authors(i)
         points, native_size = self.recording.points(i), self.recording.native_size(i)
-        official = self.recording.official_map(i) if len(self.recording.x) == 0 else None # a set of maps only
-        density = density_map(points, native_size, self.size, self.sigma_of(i)) if official is None else _as_density(official, self.size)
+        official = self.recording.official_map(i) if len(self.recording.x) == 0 else None  # a set of maps only
+        density = (
+            density_map(points, native_size, self.size, self.sigma_of(i))
+            if official is None
+            else _as_density(official, self.size)
+        )
         return density, count_map(points, native_size, self.size)
 
     def _authors(self, i):
         # a blur at native size takes longer than a training step on a small net, so these are kept, up to half a gigabyte
-        if i in self._maps: return self._maps[i][0], self._maps[i][1].float()
-        r, rules = self.recording, {k: v for k, v in self.meta['authors'].items() if k in ('offset', 'scale', 'beyond', 'stretch')}
+        if i in self._maps:
+            return self._maps[i][0], self._maps[i][1].float()
+        r, rules = (
+            self.recording,
+            {k: v for k, v in self.meta['authors'].items() if k in ('offset', 'scale', 'beyond', 'stretch')},
+        )
         official = {kind: r.official_map(i, kind) for kind in ('maps', 'point_maps')}
         if missing := [k for k in self.meta['authors'].get('needs', ()) if official[k] is None]:
-            raise ValueError(f"the authors' loader takes {' and '.join(missing)} of {self.name} from its archive, and they are not prepared: prepare it again with the archive that holds them (salnas_data list {self.name})")
-        density, fixations = authors_maps(r.points(i), r.native_size(i), self.size, self.sigma_of(i), **rules, density=official['maps'], marks=official['point_maps'])
-        if (len(self._maps) + 1) * density.numel() * 5 < 1 << 29: self._maps[i] = density, fixations.to(torch.uint8)
+            raise ValueError(
+                f"the authors' loader takes {' and '.join(missing)} of {self.name} from its archive, and they are not prepared: prepare it again with the archive that holds them (salnas_data list {self.name})"
+            )
+        density, fixations = authors_maps(
+            r.points(i),
+            r.native_size(i),
+            self.size,
+            self.sigma_of(i),
+            **rules,
+            density=official['maps'],
+            marks=official['point_maps'],
+        )
+        if (len(self._maps) + 1) * density.numel() * 5 < 1 << 29:
+            self._maps[i] = density, fixations.to(torch.uint8)
         return density, fixations
+
 
 def _as_density(official, size):
     "(H,W) float32 that sums to 1, from an 8-bit map: averaged over the cells of the grid. An empty map stays all zeros."
@@ -781,35 +996,45 @@ def _as_density(official, size):
 
 # %% ../nbs/00_data.ipynb #5fcfe2f0
 def load_dataset(
-    name, # 'popout' (embedded), 'osie', or any prepared folder under root: see `dataset_names`
-    split='train', # 'train', 'val', 'test', or 'trainval' = the authors' whole training split
-    root=None, # folder of the prepared data sets; None: variable SALNAS_DATA, else ~/.cache/salnas
-    size=None, # (H, W) of image, density and fixations; None: 192x256, or the authors' size of this set under their protocol
-    protocol='native', # 'native' (exact fixations, own validation part) or 'authors' (the reference code's loader)
-    sigma=None, # of the density, native pixels; None: one degree ('native') or the authors' ('authors')
-    cache=True, # keep the decoded pictures at this size beside the data set
-    image_size=None, # (H, W) of the image alone; None: size, or the authors' under their protocol if size is None too
+    name,  # 'popout' (embedded), 'osie', or any prepared folder under root: see `dataset_names`
+    split='train',  # 'train', 'val', 'test', or 'trainval' = the authors' whole training split
+    root=None,  # folder of the prepared data sets; None: variable SALNAS_DATA, else ~/.cache/salnas
+    size=None,  # (H, W) of image, density and fixations; None: 192x256, or the authors' size of this set under their protocol
+    protocol='native',  # 'native' (exact fixations, own validation part) or 'authors' (the reference code's loader)
+    sigma=None,  # of the density, native pixels; None: one degree ('native') or the authors' ('authors')
+    cache=True,  # keep the decoded pictures at this size beside the data set
+    image_size=None,  # (H, W) of the image alone; None: size, or the authors' under their protocol if size is None too
 ):
     """The `SaliencyDataset` of one split.
 
     Raises ValueError for an unknown name, split, protocol or size, FileNotFoundError, naming the command to run, for a data set not prepared."""
-    if protocol not in PROTOCOLS: raise ValueError(f"unknown protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}")
-    if split not in SPLITS: raise ValueError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"unknown protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}")
+    if split not in SPLITS:
+        raise ValueError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
     return SaliencyDataset(load_recording(name, root), split, size, protocol, sigma, cache, image_size)
 
 # %% ../nbs/00_data.ipynb #af489378
 class JoinedDataset(torch.utils.data.ConcatDataset):
     "Samples of several data sets of one size and protocol, one set after the other. For training; evaluate each set by itself."
+
     def __init__(self, *datasets):
         first = datasets[0]
-        if any((d.size, d.image_size, d.protocol) != (first.size, first.image_size, first.protocol) for d in datasets): raise ValueError("joined data sets must have one size, image_size and protocol")
+        if any((d.size, d.image_size, d.protocol) != (first.size, first.image_size, first.protocol) for d in datasets):
+            raise ValueError("joined data sets must have one size, image_size and protocol")
         super().__init__(datasets)
-        self.name, self.split, self.size, self.image_size, self.protocol = '+'.join(d.name for d in datasets), first.split, first.size, first.image_size, first.protocol
+        self.name, self.split, self.size, self.image_size, self.protocol = (
+            '+'.join(d.name for d in datasets),
+            first.split,
+            first.size,
+            first.image_size,
+            first.protocol,
+        )
         self.meta = dict(edition='; '.join(d.meta.get('edition', '') for d in datasets))
 
 # %% ../nbs/00_data.ipynb #80b85b85
 def collate(
-    samples, # list of samples of one size
+    samples,  # list of samples of one size
 ):
     "A batch dict: tensors stacked to (B,...), `name`, `points` and `native_size` as lists, as each picture has its own number of fixations."
     batch = {k: [s[k] for s in samples] for k in samples[0]}
@@ -818,19 +1043,31 @@ def collate(
 
 # %% ../nbs/00_data.ipynb #951f0a34
 def hflip(
-    sample, # a sample, or a batch of `collate`
-    mask=None, # (B,) bool, which items of a batch to flip; None: all
+    sample,  # a sample, or a batch of `collate`
+    mask=None,  # (B,) bool, which items of a batch to flip; None: all
 ):
     "The mirrored sample or batch: image, density, fixations and points together, x -> width - 1 - x. The input is left as it was."
     single = sample['image'].ndim == 3
-    if single and mask is not None: raise ValueError("mask chooses items of a batch, but a single sample was given: flip it or not")
-    if single: return sample | {k: sample[k].flip(-1) for k in ('image', 'density', 'fixations')} | dict(points=_mirror(sample['points'], sample['native_size']))
+    if single and mask is not None:
+        raise ValueError("mask chooses items of a batch, but a single sample was given: flip it or not")
+    if single:
+        return (
+            sample
+            | {k: sample[k].flip(-1) for k in ('image', 'density', 'fixations')}
+            | dict(points=_mirror(sample['points'], sample['native_size']))
+        )
     B = len(sample['image'])
     mask = torch.ones(B, dtype=torch.bool) if mask is None else torch.as_tensor(mask, dtype=torch.bool)
-    if mask.shape != (B,): raise ValueError(f"mask must have shape ({B},), got {tuple(mask.shape)}")
-    out = {k: torch.where(mask.to(t.device).view(-1, *[1] * (t.ndim - 1)), t.flip(-1), t) for k in ('image', 'density', 'fixations') for t in [sample[k]]}
+    if mask.shape != (B,):
+        raise ValueError(f"mask must have shape ({B},), got {tuple(mask.shape)}")
+    out = {
+        k: torch.where(mask.to(t.device).view(-1, *[1] * (t.ndim - 1)), t.flip(-1), t)
+        for k in ('image', 'density', 'fixations')
+        for t in [sample[k]]
+    }
     points = [_mirror(p, s) if m else p for p, s, m in zip(sample['points'], sample['native_size'], mask.tolist())]
     return sample | out | dict(points=points)
+
 
 def _mirror(points, native_size):
     "(N,2) points of the mirrored picture."
@@ -838,10 +1075,10 @@ def _mirror(points, native_size):
 
 # %% ../nbs/00_data.ipynb #2035c3b0
 def centre_bias(
-    dataset, # any split of a data set; only the training part of its recording is used
-    bandwidth=.04, # standard deviation of the kernel as a fraction of the picture's width
-    floor=.01, # part of the mass that is uniform, so that its logarithm is finite everywhere
-    size=None, # (H, W); None: the data set's
+    dataset,  # any split of a data set; only the training part of its recording is used
+    bandwidth=0.04,  # standard deviation of the kernel as a fraction of the picture's width
+    floor=0.01,  # part of the mass that is uniform, so that its logarithm is finite everywhere
+    size=None,  # (H, W); None: the data set's
 ):
     "(H,W) float32 density that sums to 1: where people look whatever the picture, from all fixations of the training pictures."
     recording, (H, W) = dataset.recording, size or dataset.size
@@ -850,112 +1087,187 @@ def centre_bias(
     density = np.zeros((H, W))
     for r in np.array_split(rows, max(1, len(rows) // 8192)):
         width, height = (a[recording.image_id[r]] for a in (recording.width, recording.height))
-        ky = _gaussian_rows((recording.y[r] + .5) / height, bandwidth * width / height, H)
-        kx = _gaussian_rows((recording.x[r] + .5) / width, bandwidth, W)
+        ky = _gaussian_rows((recording.y[r] + 0.5) / height, bandwidth * width / height, H)
+        kx = _gaussian_rows((recording.x[r] + 0.5) / width, bandwidth, W)
         density += ky.T @ kx
     return torch.from_numpy((1 - floor) * density / density.sum() + floor / (H * W)).float()
 
 # %% ../nbs/00_data.ipynb #db39ec2b
 def import_folder(
-    folder, # where the data set shall lie: `<root>/<name>` loads as name
-    images, # folder of pictures
-    fixations=None, # CSV file or DataFrame with columns image (file name, with or without ending), x, y [subject, order, duration in ms]
-    maps=None, # folder of grey maps named as the pictures
-    pixels_per_degree=None, # native pixels in a degree of visual angle; None: 3% of the long side, this project's convention
-    origin=0., # the coordinate that the table gives to the centre of the top left pixel: 0 or 1 (MATLAB)
-    meta=None, # dict of more facts: title, licence, citation ...
-    overwrite=False, # replace a data set that is already there
+    folder,  # where the data set shall lie: `<root>/<name>` loads as name
+    images,  # folder of pictures
+    fixations=None,  # CSV file or DataFrame with columns image (file name, with or without ending), x, y [subject, order, duration in ms]
+    maps=None,  # folder of grey maps named as the pictures
+    pixels_per_degree=None,  # native pixels in a degree of visual angle; None: 3% of the long side, this project's convention
+    origin=0.0,  # the coordinate that the table gives to the centre of the top left pixel: 0 or 1 (MATLAB)
+    meta=None,  # dict of more facts: title, licence, citation ...
+    overwrite=False,  # replace a data set that is already there
 ):
     """Make a data set of your own; returns its folder. Four in five pictures are for training, the rest for testing (`split_indices`).
 
     Raises ValueError, naming the column, row or picture, if the parts do not fit each other."""
     files = {f.name: f for f in sorted(Path(images).iterdir()) if f.suffix.lower() in PICTURES}
     twice = [n for n, k in Counter(Path(n).stem for n in files).items() if k > 1]
-    if twice: raise ValueError(f"{images} holds more than one picture called {twice[0]}: rename one")
-    if not files: raise ValueError(f"{images} holds no pictures ({', '.join(sorted(PICTURES))})")
-    if fixations is None and maps is None: raise ValueError("give fixations, maps or both")
+    if twice:
+        raise ValueError(f"{images} holds more than one picture called {twice[0]}: rename one")
+    if not files:
+        raise ValueError(f"{images} holds no pictures ({', '.join(sorted(PICTURES))})")
+    if fixations is None and maps is None:
+        raise ValueError("give fixations, maps or both")
     beside = {f.stem: f for f in Path(maps).iterdir() if f.suffix.lower() in PICTURES} if maps is not None else {}
     table = None if fixations is None else _point_table(fixations, list(files))
     used = sorted(set(table.image) if table is not None else {n for n in files if Path(n).stem in beside})
-    if left := len(files) - len(used): warnings.warn(f"{left} of {len(files)} pictures have no {'fixations' if fixations is not None else 'map'} and are left out")
-    if len(used) < 3: raise ValueError(f"a data set needs at least 3 pictures to be divided, got {len(used)}")
+    if left := len(files) - len(used):
+        warnings.warn(
+            f"{left} of {len(files)} pictures have no {'fixations' if fixations is not None else 'map'} and are left out"
+        )
+    if len(used) < 3:
+        raise ValueError(f"a data set needs at least 3 pictures to be divided, got {len(used)}")
     columns = dict.fromkeys(('image_id', 'subject', 'order', 'x', 'y'), [])
     if table is not None:
-        columns = {k: table[k].to_numpy() for k in table if k != 'image'} | dict(image_id=table.image.map({n: i for i, n in enumerate(used)}).to_numpy())
+        columns = {k: table[k].to_numpy() for k in table if k != 'image'} | dict(
+            image_id=table.image.map({n: i for i, n in enumerate(used)}).to_numpy()
+        )
         columns |= {k: columns[k] - origin for k in ('x', 'y')}
     official = [(beside[Path(n).stem].name, beside[Path(n).stem].read_bytes) for n in used if Path(n).stem in beside]
-    if table is not None and len(official) < len(used): official = [] # beside fixations, maps are kept for all pictures or none
-    write_recording(folder, _own_facts(folder, len(used), pixels_per_degree, meta), [(n, files[n].read_bytes) for n in used], columns, overwrite, official)
-    if outside := int((~read_recording(folder).inside).sum()): warnings.warn(f"{outside} of {len(table)} points lie outside their pictures and are not used: are x and y in pixels of these pictures?")
+    if table is not None and len(official) < len(used):
+        official = []  # beside fixations, maps are kept for all pictures or none
+    write_recording(
+        folder,
+        _own_facts(folder, len(used), pixels_per_degree, meta),
+        [(n, files[n].read_bytes) for n in used],
+        columns,
+        overwrite,
+        official,
+    )
+    if outside := int((~read_recording(folder).inside).sum()):
+        warnings.warn(
+            f"{outside} of {len(table)} points lie outside their pictures and are not used: are x and y in pixels of these pictures?"
+        )
     return Path(folder)
 
+
 PICTURES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp'}
-CONVENTION = dict(pixels_per_degree=3., pixels_per_degree_at=100., pixels_per_degree_source="convention of this project: 3% of the long side, as 24 px of 800")
+CONVENTION = dict(
+    pixels_per_degree=3.0,
+    pixels_per_degree_at=100.0,
+    pixels_per_degree_source="convention of this project: 3% of the long side, as 24 px of 800",
+)
+
 
 def _own_facts(folder, n, pixels_per_degree, meta):
     "meta.json of a data set of n pictures about which only these facts are known."
-    degree = dict(pixels_per_degree=pixels_per_degree, pixels_per_degree_source='given') if pixels_per_degree else CONVENTION
-    facts = dict(title=Path(folder).name, edition='own data', licence='not stated', citation='own data') | degree | (meta or {})
-    return dict(authors=dict(n_train=min(max(2, round(.8 * n)), n - 1), sigma_px=facts['pixels_per_degree'])) | facts
+    degree = (
+        dict(pixels_per_degree=pixels_per_degree, pixels_per_degree_source='given') if pixels_per_degree else CONVENTION
+    )
+    facts = (
+        dict(title=Path(folder).name, edition='own data', licence='not stated', citation='own data')
+        | degree
+        | (meta or {})
+    )
+    return dict(authors=dict(n_train=min(max(2, round(0.8 * n)), n - 1), sigma_px=facts['pixels_per_degree'])) | facts
+
 
 def _point_table(fixations, names):
     "The checked table of points: image is a name of names, numbers are numbers, subject and order are filled in."
-    table = fixations.copy() if isinstance(fixations, pd.DataFrame) else pd.read_csv(fixations, skipinitialspace=True, dtype={'image': str})
+    table = (
+        fixations.copy()
+        if isinstance(fixations, pd.DataFrame)
+        else pd.read_csv(fixations, skipinitialspace=True, dtype={'image': str})
+    )
     where = 'the table' if isinstance(fixations, pd.DataFrame) else str(fixations)
-    if missing := {'image', 'x', 'y'} - set(table.columns): raise ValueError(f"{where} lacks {', '.join(sorted(missing))}: its columns are {', '.join(map(str, table.columns))}")
+    if missing := {'image', 'x', 'y'} - set(table.columns):
+        raise ValueError(
+            f"{where} lacks {', '.join(sorted(missing))}: its columns are {', '.join(map(str, table.columns))}"
+        )
     table = table[[c for c in ('image', 'x', 'y', 'subject', 'order', 'duration') if c in table]].reset_index(drop=True)
     stems = {n.rsplit('.', 1)[0]: n for n in names} | {n: n for n in names}
     unknown = sorted(set(table.image.astype(str)) - stems.keys())
-    if unknown: raise ValueError(f"{where} names {len(unknown)} pictures that are not there, the first is {unknown[0]!r}")
+    if unknown:
+        raise ValueError(f"{where} names {len(unknown)} pictures that are not there, the first is {unknown[0]!r}")
     table['image'] = table.image.astype(str).map(stems)
     for c in table.columns.drop('image'):
-        if c == 'subject': table[c] = pd.factorize(table[c], sort=True)[0]; continue # names or numbers
+        if c == 'subject':
+            table[c] = pd.factorize(table[c], sort=True)[0]
+            continue  # names or numbers
         numbers = pd.to_numeric(table[c], errors='coerce')
-        if (bad := numbers.isna() & table[c].notna()).any(): raise ValueError(f"{where}: column {c} must hold numbers, got {table[c][bad].iloc[0]!r} in row {bad.idxmax() + 1}")
+        if (bad := numbers.isna() & table[c].notna()).any():
+            raise ValueError(
+                f"{where}: column {c} must hold numbers, got {table[c][bad].iloc[0]!r} in row {bad.idxmax() + 1}"
+            )
         table[c] = numbers
-    if 'order' in table: table['order'] = table.order.fillna(-1)
-    if 'subject' not in table: table['subject'] = -1
-    if 'order' not in table: table['order'] = table.groupby(['image', 'subject']).cumcount() if (table.subject >= 0).any() else -1
+    if 'order' in table:
+        table['order'] = table.order.fillna(-1)
+    if 'subject' not in table:
+        table['subject'] = -1
+    if 'order' not in table:
+        table['order'] = table.groupby(['image', 'subject']).cumcount() if (table.subject >= 0).any() else -1
     return table
 
 # %% ../nbs/00_data.ipynb #1054c0ab
 def to_pysaliency(
-    recording, # a `Recording`
-    shift=.5, # added to each coordinate: pysaliency cuts to the pixel where we round; 0 hands the numbers over as they are
+    recording,  # a `Recording`
+    shift=0.5,  # added to each coordinate: pysaliency cuts to the pixel where we round; 0 hands the numbers over as they are
 ):
     "(stimuli, fixations) of pysaliency: scanpaths where viewers are known, else plain fixations. Only fixations inside the pictures; durations do not go along. Needs pysaliency."
     import pysaliency
-    stimuli = pysaliency.FileStimuli([str(f) for f in recording.source.files]) if isinstance(recording.source, Folder) else pysaliency.Stimuli([recording.read(i) for i in range(len(recording))])
+
+    stimuli = (
+        pysaliency.FileStimuli([str(f) for f in recording.source.files])
+        if isinstance(recording.source, Folder)
+        else pysaliency.Stimuli([recording.read(i) for i in range(len(recording))])
+    )
     rows = np.concatenate([recording.rows(i) for i in range(len(recording))])
-    x, y, n, subject = recording.x[rows] + shift, recording.y[rows] + shift, recording.image_id[rows], recording.subject[rows]
-    if (subject < 0).any(): return stimuli, pysaliency.Fixations.create_without_history(x, y, n)
+    x, y, n, subject = (
+        recording.x[rows] + shift,
+        recording.y[rows] + shift,
+        recording.image_id[rows],
+        recording.subject[rows],
+    )
+    if (subject < 0).any():
+        return stimuli, pysaliency.Fixations.create_without_history(x, y, n)
     rank = np.lexsort((recording.order[rows], subject, n))
     cut = np.flatnonzero(np.diff(n[rank]) | np.diff(subject[rank])) + 1
     paths = [np.split(a[rank], cut) for a in (x, y, recording.order[rows].astype(float), n, subject)]
-    return stimuli, pysaliency.FixationTrains.from_fixation_trains(*paths[:3], [int(p[0]) for p in paths[3]], [int(p[0]) for p in paths[4]])
+    return stimuli, pysaliency.FixationTrains.from_fixation_trains(
+        *paths[:3], [int(p[0]) for p in paths[3]], [int(p[0]) for p in paths[4]]
+    )
 
 # %% ../nbs/00_data.ipynb #087f4ac9
 def from_pysaliency(
-    folder, # where the data set shall lie
-    stimuli, # pysaliency Stimuli or FileStimuli
-    fixations, # pysaliency Fixations or FixationTrains
-    pixels_per_degree=None, # as in `import_folder`
-    shift=.5, # taken off each coordinate, as in `to_pysaliency`
-    meta=None, # dict of more facts
-    overwrite=False, # replace a data set that is already there
+    folder,  # where the data set shall lie
+    stimuli,  # pysaliency Stimuli or FileStimuli
+    fixations,  # pysaliency Fixations or FixationTrains
+    pixels_per_degree=None,  # as in `import_folder`
+    shift=0.5,  # taken off each coordinate, as in `to_pysaliency`
+    meta=None,  # dict of more facts
+    overwrite=False,  # replace a data set that is already there
 ):
     "Make a data set of pysaliency's; returns its folder. Pictures from files keep their names (with their folder's before it where names repeat), others are numbered. Durations do not come along; without a history `order` is -1."
     files = [Path(f) for f in getattr(stimuli, 'filenames', [])]
     unique = len({f.name for f in files}) == len(files)
-    names = [f.name if unique else f'{f.parent.name}_{f.name}' for f in files] or [f'{i:06d}.png' for i in range(len(stimuli))]
+    names = [f.name if unique else f'{f.parent.name}_{f.name}' for f in files] or [
+        f'{i:06d}.png' for i in range(len(stimuli))
+    ]
     order = np.argsort(names)
     place = np.argsort(order)
     stored = [(names[i], files[i].read_bytes if files else functools.partial(_png, stimuli[i])) for i in order]
     subject = np.asarray(fixations.subjects if hasattr(fixations, 'subjects') else fixations.subject)
-    subject = np.full(len(fixations.x), -1) if subject.dtype == object or len(subject) != len(fixations.x) else np.nan_to_num(subject, nan=-1).astype(int)
-    columns = dict(image_id=place[np.asarray(fixations.n, dtype=int)], subject=subject, order=np.asarray(fixations.lengths) if np.any(fixations.lengths) else np.full(len(subject), -1), x=np.asarray(fixations.x) - shift, y=np.asarray(fixations.y) - shift)
+    subject = (
+        np.full(len(fixations.x), -1)
+        if subject.dtype == object or len(subject) != len(fixations.x)
+        else np.nan_to_num(subject, nan=-1).astype(int)
+    )
+    columns = dict(
+        image_id=place[np.asarray(fixations.n, dtype=int)],
+        subject=subject,
+        order=np.asarray(fixations.lengths) if np.any(fixations.lengths) else np.full(len(subject), -1),
+        x=np.asarray(fixations.x) - shift,
+        y=np.asarray(fixations.y) - shift,
+    )
     facts = _own_facts(folder, len(names), pixels_per_degree, dict(edition='from pysaliency') | (meta or {}))
     return write_recording(folder, facts, stored, columns, overwrite)
+
 
 def _png(stimulus):
     "Bytes of a PNG file of a pysaliency stimulus."

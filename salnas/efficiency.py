@@ -31,24 +31,28 @@ __all__ = ['BYTES', 'LayerCost', 'layer_costs', 'Pricer', 'model_size', 'optimiz
 @dataclass(frozen=True)
 class LayerCost:
     "What one layer of a network costs for one picture."
-    part: str # 'first', 'stage 1' ..., 'head', 'decoder'
-    name: str # within the part
-    macs: int # multiply-accumulates
-    parameters: int # weights, batch norm's included
-    size: tuple # (height, width) of its output
+
+    part: str  # 'first', 'stage 1' ..., 'head', 'decoder'
+    name: str  # within the part
+    macs: int  # multiply-accumulates
+    parameters: int  # weights, batch norm's included
+    size: tuple  # (height, width) of its output
+
 
 def _conv(part, name, spec, h, w):
     "Cost of a `ConvSpec` with batch norm on an input of (h, w)."
-    h, w = -(-h // spec.stride), -(-w // spec.stride) # odd kernels, padded by half: sizes round up
-    weights = spec.cout * (1 if spec.depthwise else spec.cin) * spec.kernel ** 2
+    h, w = -(-h // spec.stride), -(-w // spec.stride)  # odd kernels, padded by half: sizes round up
+    weights = spec.cout * (1 if spec.depthwise else spec.cin) * spec.kernel**2
     return LayerCost(part, name, weights * h * w, weights + 2 * spec.cout, (h, w))
+
 
 def _block(part, name, b, h, w):
     "Costs of an inverted bottleneck."
     layers = [_conv(part, f'{name}.expand', b.expand, h, w)] if b.expand else []
     layers.append(_conv(part, f'{name}.depthwise', b.depthwise, h, w))
     c, size = b.depthwise.cout, layers[-1].size
-    if b.se: layers.append(LayerCost(part, f'{name}.se', 2 * c * b.se, 2 * c * b.se + c + b.se, (1, 1)))
+    if b.se:
+        layers.append(LayerCost(part, f'{name}.se', 2 * c * b.se, 2 * c * b.se + c + b.se, (1, 1)))
     layers.append(_conv(part, f'{name}.project', b.project, *size))
     if b.residual and b.shortcut:
         n = b.shortcut.cin * b.shortcut.cout
@@ -58,8 +62,8 @@ def _block(part, name, b, h, w):
 # %% ../nbs/10_efficiency.ipynb #582794cc
 def layer_costs(
     space: SearchSpace,
-    arch: Arch, # of that space
-    size: tuple[int, int] = (288, 384), # (height, width) of the picture; the network resizes it to its own resolution
+    arch: Arch,  # of that space
+    size: tuple[int, int] = (288, 384),  # (height, width) of the picture; the network resizes it to its own resolution
 ) -> list[LayerCost]:
     "Every layer of one network with its MACs and weights, in the order of computation."
     p = plan(space, arch)
@@ -67,31 +71,50 @@ def layer_costs(
     layers = [_conv('first', 'first', p.first, *full)]
     skips = [layers[0].size]
     for i, blocks in enumerate(p.stages, 1):
-        for j, b in enumerate(blocks): layers += _block(f'stage {i}', f'{j}', b, *_last_size(layers))
-        if i in p.skips: skips.append(_last_size(layers))
+        for j, b in enumerate(blocks):
+            layers += _block(f'stage {i}', f'{j}', b, *_last_size(layers))
+        if i in p.skips:
+            skips.append(_last_size(layers))
     layers.append(_conv('head', 'head', p.head, *_last_size(layers)))
     sizes = [layers[-1].size, *reversed(skips), full, full]
-    return layers + [_conv('decoder', str(i), spec, *s) for i, (spec, s) in enumerate(zip(p.decoder, [*sizes[:len(p.decoder) - 2], full, full]))]
+    return layers + [
+        _conv('decoder', str(i), spec, *s)
+        for i, (spec, s) in enumerate(zip(p.decoder, [*sizes[: len(p.decoder) - 2], full, full]))
+    ]
 
-def _last_size(layers): return next(l.size for l in reversed(layers) if l.size != (1, 1) or not l.name.endswith('se'))
+
+def _last_size(layers):
+    return next(l.size for l in reversed(layers) if l.size != (1, 1) or not l.name.endswith('se'))
 
 # %% ../nbs/10_efficiency.ipynb #a4d012a9
 class Pricer:
     "`pricer(arch)` gives (MACs, parameters) of one network of a space: exact, and after a warm-up a sum of looked-up stage prices."
-    def __init__(self,
+
+    def __init__(
+        self,
         space: SearchSpace,
-        size: tuple[int, int] = (288, 384), # (height, width) of the picture
-    ): self.space, self.size, self._skips, self._known = space, size, tuple(plan(space, space.max()).skips), {}
+        size: tuple[int, int] = (288, 384),  # (height, width) of the picture
+    ):
+        self.space, self.size, self._skips, self._known = space, size, tuple(plan(space, space.max()).skips), {}
 
     def _keys(self, a):
         "What each part's cost depends on."
         r, w = a.resolution, a.width
-        stages = [(f'stage {i + 1}', r, w[i], w[i + 1], d, k, t) for i, (d, k, t) in enumerate(zip(a.depth, a.kernel_size, a.expand_ratio))]
-        return [('first', r, w[0]), *stages, ('head', r, w[-1]), ('decoder', r, w[0], w[1], w[-1], *(w[i] for i in self._skips))]
+        stages = [
+            (f'stage {i + 1}', r, w[i], w[i + 1], d, k, t)
+            for i, (d, k, t) in enumerate(zip(a.depth, a.kernel_size, a.expand_ratio))
+        ]
+        return [
+            ('first', r, w[0]),
+            *stages,
+            ('head', r, w[-1]),
+            ('decoder', r, w[0], w[1], w[-1], *(w[i] for i in self._skips)),
+        ]
 
     def __call__(self, arch: Arch) -> tuple[int, int]:
         keys = self._keys(arch)
-        try: prices = [self._known[k] for k in keys]
+        try:
+            prices = [self._known[k] for k in keys]
         except KeyError:
             table = {}
             for l in layer_costs(self.space, arch, self.size):
@@ -101,46 +124,61 @@ class Pricer:
             prices = [self._known[k] for k in keys]
         return sum(m for m, _ in prices), sum(p for _, p in prices)
 
-    def macs(self, arch: Arch) -> int: return self(arch)[0] # a cost for a search's objectives and constraints
+    def macs(self, arch: Arch) -> int:
+        return self(arch)[0]  # a cost for a search's objectives and constraints
 
-    def parameters(self, arch: Arch) -> int: return self(arch)[1] # likewise
+    def parameters(self, arch: Arch) -> int:
+        return self(arch)[1]  # likewise
 
 # %% ../nbs/10_efficiency.ipynb #e82271eb
 BYTES = {'fp32': 4, 'fp16': 2, 'bf16': 2, 'int8': 1}
 
+
 def model_size(
     model: nn.Module,
-    precision: str = 'fp32', # of the weights in the file: 'fp32', 'fp16', 'bf16' or 'int8' (weights alone; statistics stay fp32)
+    precision: str = 'fp32',  # of the weights in the file: 'fp32', 'fp16', 'bf16' or 'int8' (weights alone; statistics stay fp32)
 ) -> int:
     "Bytes of the weights and statistics of a network, as a file without header holds them."
-    if precision not in BYTES: raise ValueError(f'unknown precision {precision!r}: choose one of {", ".join(BYTES)}')
+    if precision not in BYTES:
+        raise ValueError(f'unknown precision {precision!r}: choose one of {", ".join(BYTES)}')
     wide = 4 if precision == 'int8' else BYTES[precision]
-    return sum(t.numel() * (BYTES[precision] if t.ndim > 1 else wide if t.is_floating_point() else t.element_size()) for t in model.state_dict().values())
+    return sum(
+        t.numel() * (BYTES[precision] if t.ndim > 1 else wide if t.is_floating_point() else t.element_size())
+        for t in model.state_dict().values()
+    )
 
 # %% ../nbs/10_efficiency.ipynb #9e4b048a
 def optimize(
-    net: Subnet, # calibrated; it is left as it is
-    precision: str = 'fp32', # 'fp32' or 'bf16'
-    compile: bool = False, # torch.compile: faster still, after a minute of compilation, for one input size
-) -> nn.Module: # module of (B,3,H,W) normalised images -> (B,H,W) maps, in float32
+    net: Subnet,  # calibrated; it is left as it is
+    precision: str = 'fp32',  # 'fp32' or 'bf16'
+    compile: bool = False,  # torch.compile: faster still, after a minute of compilation, for one input size
+) -> nn.Module:  # module of (B,3,H,W) normalised images -> (B,H,W) maps, in float32
     "A copy for inference: batch norm folded, channels last, evaluation mode. It can no longer be trained or calibrated."
-    if precision not in ('fp32', 'bf16'): raise ValueError(f"precision must be 'fp32' or 'bf16', got {precision!r}")
-    if not isinstance(net, Subnet): raise ValueError('optimize one network: supernet.extract(arch), calibrated')
+    if precision not in ('fp32', 'bf16'):
+        raise ValueError(f"precision must be 'fp32' or 'bf16', got {precision!r}")
+    if not isinstance(net, Subnet):
+        raise ValueError('optimize one network: supernet.extract(arch), calibrated')
     fast = copy.deepcopy(net).eval().requires_grad_(False)
     for m in fast.modules():
-        if isinstance(m, ConvBNAct): m.conv, m.bn = fuse_conv_bn_eval(m.conv, m.bn), nn.Identity()
+        if isinstance(m, ConvBNAct):
+            m.conv, m.bn = fuse_conv_bn_eval(m.conv, m.bn), nn.Identity()
     fast = _Fast(fast.to(memory_format=torch.channels_last), precision)
     return torch.compile(fast) if compile else fast
 
+
 class _Fast(nn.Module):
     "The network within its precision, without gradients."
+
     def __init__(self, net, precision):
         super().__init__()
         self.net, self.precision = net, precision
-        if precision == 'bf16': self.net.to(torch.bfloat16)
-        for k in ('mean', 'std'): setattr(self.net, k, getattr(self.net, k).float())
+        if precision == 'bf16':
+            self.net.to(torch.bfloat16)
+        for k in ('mean', 'std'):
+            setattr(self.net, k, getattr(self.net, k).float())
 
-    def normalise(self, images): return self.net.normalise(images)
+    def normalise(self, images):
+        return self.net.normalise(images)
 
     @torch.no_grad()
     def forward(self, x):
@@ -150,46 +188,65 @@ class _Fast(nn.Module):
 # %% ../nbs/10_efficiency.ipynb #8ffcf997
 class _Whole(nn.Module):
     "Pictures in [0,1] to maps: the network with its normalisation."
-    def __init__(self, net): super().__init__(); self.net = net
-    def forward(self, images): return self.net((images - self.net.mean.view(1, 3, 1, 1)) / self.net.std.view(1, 3, 1, 1))
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, images):
+        return self.net((images - self.net.mean.view(1, 3, 1, 1)) / self.net.std.view(1, 3, 1, 1))
+
 
 def _need(package, extra='export'):
     "Import a package of an extra, or say how to install it."
     import importlib
-    try: return importlib.import_module(package)
-    except ImportError as e: raise ImportError(f'this needs {package}: pip install "salnas[{extra}]"') from e
+
+    try:
+        return importlib.import_module(package)
+    except ImportError as e:
+        raise ImportError(f'this needs {package}: pip install "salnas[{extra}]"') from e
+
 
 def _probe(net, size, n=2):
     "Pictures of smooth noise in [0,1], and what the network makes of them."
     g = torch.Generator().manual_seed(0)
     images = nn.functional.interpolate(torch.rand(n, 3, 12, 16, generator=g), size, mode='bicubic').clamp(0, 1)
-    with torch.no_grad(): return images, _Whole(net).eval()(images)
+    with torch.no_grad():
+        return images, _Whole(net).eval()(images)
+
 
 @dataclass(frozen=True)
 class Agreement:
     "How an exported network's maps compare with PyTorch's."
-    max_abs: float # largest difference of a map's values, which lie in [0,1]
-    cc: float # smallest correlation of two maps
+
+    max_abs: float  # largest difference of a map's values, which lie in [0,1]
+    cc: float  # smallest correlation of two maps
+
 
 def agreement(
-    run, # function of (B,3,H,W) float32 pictures in [0,1], numpy -> (B,H,W) maps
+    run,  # function of (B,3,H,W) float32 pictures in [0,1], numpy -> (B,H,W) maps
     net: Subnet,
-    size: tuple[int, int], # (height, width)
-    images=None, # (B,3,H,W) pictures to compare on; None: smooth noise
+    size: tuple[int, int],  # (height, width)
+    images=None,  # (B,3,H,W) pictures to compare on; None: smooth noise
 ) -> Agreement:
     "Run both on the same pictures."
-    if images is None: images, want = _probe(net, size)
+    if images is None:
+        images, want = _probe(net, size)
     else:
-        with torch.no_grad(): want = _Whole(net).eval()(images)
+        with torch.no_grad():
+            want = _Whole(net).eval()(images)
     got = np.asarray(run(images.numpy()), dtype=np.float64).reshape(want.shape)
-    each = [np.corrcoef(a.ravel(), b.ravel())[0, 1] if a.std() and b.std() else float(np.allclose(a, b)) for a, b in zip(got, want.double().numpy())]
+    each = [
+        np.corrcoef(a.ravel(), b.ravel())[0, 1] if a.std() and b.std() else float(np.allclose(a, b))
+        for a, b in zip(got, want.double().numpy())
+    ]
     return Agreement(float(np.abs(got - want.numpy()).max()), float(min(each)))
 
 # %% ../nbs/10_efficiency.ipynb #061999e7
 def to_onnx(
-    net: Subnet, # calibrated
-    path: str | Path, # to write, .onnx
-    size: tuple[int, int] = (192, 256), # (height, width) of the pictures
+    net: Subnet,  # calibrated
+    path: str | Path,  # to write, .onnx
+    size: tuple[int, int] = (192, 256),  # (height, width) of the pictures
 ) -> Agreement:
     "Write an ONNX file (input `images` (B,3,H,W) in [0,1], output `maps` (B,H,W), B free) and check it in ONNX Runtime. RuntimeError if it differs by more than 1e-4."
     _need('onnxscript'), _need('onnxruntime')
@@ -198,19 +255,32 @@ def to_onnx(
     aside = path.with_name(f'.{path.name}.{os.getpid()}.onnx')
     try:
         batch = torch.export.Dim('batch', min=1, max=4096)
-        program = torch.onnx.export(_Whole(fast).eval(), (torch.rand(2, 3, *size),), dynamo=True, input_names=['images'], output_names=['maps'], dynamic_shapes={'images': {0: batch}}, verbose=False)
+        program = torch.onnx.export(
+            _Whole(fast).eval(),
+            (torch.rand(2, 3, *size),),
+            dynamo=True,
+            input_names=['images'],
+            output_names=['maps'],
+            dynamic_shapes={'images': {0: batch}},
+            verbose=False,
+        )
         program.save(str(aside))
         found = agreement(load_exported(aside), net, size)
-        if found.max_abs > 1e-4: raise RuntimeError(f'the exported network differs from PyTorch by {found.max_abs:.1e}, which is more than 1e-4: {path} was not written')
+        if found.max_abs > 1e-4:
+            raise RuntimeError(
+                f'the exported network differs from PyTorch by {found.max_abs:.1e}, which is more than 1e-4: {path} was not written'
+            )
         os.replace(aside, path)
-    finally: aside.unlink(missing_ok=True)
+    finally:
+        aside.unlink(missing_ok=True)
     return found
 
+
 def load_exported(
-    path: str | Path, # .onnx, or .xml of OpenVINO
-    threads: int = 0, # 0: the runtime's choice
-    precision: str = 'fp32', # of OpenVINO's arithmetic: 'fp32' or 'bf16'
-): # function of (B,3,H,W) float32 pictures in [0,1] -> (B,H,W) maps
+    path: str | Path,  # .onnx, or .xml of OpenVINO
+    threads: int = 0,  # 0: the runtime's choice
+    precision: str = 'fp32',  # of OpenVINO's arithmetic: 'fp32' or 'bf16'
+):  # function of (B,3,H,W) float32 pictures in [0,1] -> (B,H,W) maps
     "The exported network as a function, run by ONNX Runtime or OpenVINO."
     path = Path(path)
     if path.suffix == '.onnx':
@@ -220,43 +290,61 @@ def load_exported(
         session = ort.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
         return lambda images: session.run(None, {'images': np.ascontiguousarray(images, dtype=np.float32)})[0]
     ov = _need('openvino')
-    hints = {'INFERENCE_PRECISION_HINT': {'fp32': 'f32', 'bf16': 'bf16'}[precision], 'PERFORMANCE_HINT': 'LATENCY'} | ({'INFERENCE_NUM_THREADS': threads} if threads else {})
+    hints = {'INFERENCE_PRECISION_HINT': {'fp32': 'f32', 'bf16': 'bf16'}[precision], 'PERFORMANCE_HINT': 'LATENCY'} | (
+        {'INFERENCE_NUM_THREADS': threads} if threads else {}
+    )
     compiled = ov.Core().compile_model(str(path), 'CPU', hints)
     return lambda images: compiled(np.ascontiguousarray(images, dtype=np.float32))[0]
 
 # %% ../nbs/10_efficiency.ipynb #383a6fb4
 def to_openvino(
-    net: Subnet, # calibrated
-    path: str | Path, # to write, .xml; the weights go beside it, .bin
-    size: tuple[int, int] = (192, 256), # (height, width) of the pictures
-    calibration: torch.Tensor | None = None, # (N,3,H,W) training pictures in [0,1]: quantise weights and activations to int8
-    least_cc: float = .995, # of an int8 network's maps with PyTorch's
-    keep: int = 3, # first convolutions that stay in floating point
+    net: Subnet,  # calibrated
+    path: str | Path,  # to write, .xml; the weights go beside it, .bin
+    size: tuple[int, int] = (192, 256),  # (height, width) of the pictures
+    calibration: torch.Tensor
+    | None = None,  # (N,3,H,W) training pictures in [0,1]: quantise weights and activations to int8
+    least_cc: float = 0.995,  # of an int8 network's maps with PyTorch's
+    keep: int = 3,  # first convolutions that stay in floating point
 ) -> Agreement:
     "Write an OpenVINO network and check it. RuntimeError if it differs by more than 1e-4, or, for int8, if the maps' correlation is below `least_cc`."
     ov, path = _need('openvino'), Path(path)
-    if path.suffix != '.xml': raise ValueError(f"path must end in .xml, got {path.name}")
+    if path.suffix != '.xml':
+        raise ValueError(f"path must end in .xml, got {path.name}")
     import tempfile
+
     with tempfile.TemporaryDirectory(dir=path.parent) as aside:
         to_onnx(net, Path(aside) / 'net.onnx', size)
         model = ov.Core().read_model(Path(aside) / 'net.onnx')
         if calibration is not None:
             nncf = _need('nncf')
-            first = [o.get_friendly_name() for o in model.get_ordered_ops() if o.get_type_name() in ('Convolution', 'GroupConvolution')][:keep]
-            model = nncf.quantize(model, nncf.Dataset([c[None].numpy() for c in calibration]), subset_size=len(calibration), preset=nncf.QuantizationPreset.MIXED, ignored_scope=nncf.IgnoredScope(names=first))
+            first = [
+                o.get_friendly_name()
+                for o in model.get_ordered_ops()
+                if o.get_type_name() in ('Convolution', 'GroupConvolution')
+            ][:keep]
+            model = nncf.quantize(
+                model,
+                nncf.Dataset([c[None].numpy() for c in calibration]),
+                subset_size=len(calibration),
+                preset=nncf.QuantizationPreset.MIXED,
+                ignored_scope=nncf.IgnoredScope(names=first),
+            )
         ov.save_model(model, str(Path(aside) / path.name), compress_to_fp16=False)
-        found = agreement(load_exported(Path(aside) / path.name), net, size, calibration[:4] if calibration is not None else None)
+        found = agreement(
+            load_exported(Path(aside) / path.name), net, size, calibration[:4] if calibration is not None else None
+        )
         if calibration is None and found.max_abs > 1e-4 or calibration is not None and found.cc < least_cc:
             raise RuntimeError(f'the exported network differs from PyTorch ({found}): {path} was not written')
-        for end in ('.bin', '.xml'): os.replace((Path(aside) / path.name).with_suffix(end), path.with_suffix(end))
+        for end in ('.bin', '.xml'):
+            os.replace((Path(aside) / path.name).with_suffix(end), path.with_suffix(end))
     return found
 
 # %% ../nbs/10_efficiency.ipynb #7e9b14a9
 def latency(
-    run, # function without arguments, or a dict of several that take turns
+    run,  # function without arguments, or a dict of several that take turns
     repeats: int = 30,
     warmup: int = 5,
-) -> pd.DataFrame: # a row per function: median_ms p95_ms min_ms repeats
+) -> pd.DataFrame:  # a row per function: median_ms p95_ms min_ms repeats
     "Milliseconds per call. Several functions are called by turns, so that a change of the machine's mood meets them all."
     runs = run if isinstance(run, dict) else {'': run}
     times = {name: [] for name in runs}
@@ -264,46 +352,70 @@ def latency(
         for name, call in runs.items():
             start = time.perf_counter()
             call()
-            if torch.cuda.is_available(): torch.cuda.synchronize()
-            if k >= warmup: times[name].append((time.perf_counter() - start) * 1e3)
-    return pd.DataFrame({n: dict(median_ms=np.median(t), p95_ms=np.percentile(t, 95), min_ms=min(t), repeats=repeats) for n, t in times.items()}).T
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            if k >= warmup:
+                times[name].append((time.perf_counter() - start) * 1e3)
+    return pd.DataFrame(
+        {
+            n: dict(median_ms=np.median(t), p95_ms=np.percentile(t, 95), min_ms=min(t), repeats=repeats)
+            for n, t in times.items()
+        }
+    ).T
+
 
 def throughput(
-    model: nn.Module, # an (optimised) network
-    size: tuple[int, int] = (192, 256), # (height, width)
-    batches: tuple[int, ...] = (1, 2, 4, 8, 16), # batch sizes
+    model: nn.Module,  # an (optimised) network
+    size: tuple[int, int] = (192, 256),  # (height, width)
+    batches: tuple[int, ...] = (1, 2, 4, 8, 16),  # batch sizes
     repeats: int = 5,
-) -> pd.DataFrame: # index: batch size; images_per_s, ms_per_batch
+) -> pd.DataFrame:  # index: batch size; images_per_s, ms_per_batch
     "Pictures per second against the batch size."
     device = next(iter(model.state_dict().values())).device
     rows = {}
     for b in batches:
         x = torch.randn(b, 3, *size, device=device)
-        with torch.inference_mode(): ms = latency(lambda: model(x), repeats, 2).median_ms.iloc[0]
+        with torch.inference_mode():
+            ms = latency(lambda: model(x), repeats, 2).median_ms.iloc[0]
         rows[b] = dict(images_per_s=1e3 * b / ms, ms_per_batch=ms)
     return pd.DataFrame(rows).T.rename_axis('batch')
 
 # %% ../nbs/10_efficiency.ipynb #93e678bb
 class _Up(nn.Module):
-    def __init__(self, size): super().__init__(); self.size = size
-    def forward(self, x): return nn.functional.interpolate(x, self.size, mode='bilinear', align_corners=True)
+    def __init__(self, size):
+        super().__init__()
+        self.size = size
 
-def _without_drop(spec): return spec if not hasattr(spec, 'drop') else (spec.expand, spec.depthwise, spec.se, spec.project, spec.residual, spec.shortcut)
+    def forward(self, x):
+        return nn.functional.interpolate(x, self.size, mode='bilinear', align_corners=True)
+
+
+def _without_drop(spec):
+    return (
+        spec
+        if not hasattr(spec, 'drop')
+        else (spec.expand, spec.depthwise, spec.se, spec.project, spec.residual, spec.shortcut)
+    )
+
 
 def _inference(layer):
     layer = layer.eval().requires_grad_(False)
     for m in layer.modules():
-        if isinstance(m, ConvBNAct): m.conv, m.bn = fuse_conv_bn_eval(m.conv, m.bn), nn.Identity()
+        if isinstance(m, ConvBNAct):
+            m.conv, m.bn = fuse_conv_bn_eval(m.conv, m.bn), nn.Identity()
     return layer.to(memory_format=torch.channels_last)
 
 # %% ../nbs/10_efficiency.ipynb #a2a0eef0
 class LatencyTable:
     "Predicts the latency (ms) of the optimised networks of a space on this machine, at one picture size, batch 1."
-    def __init__(self,
+
+    def __init__(
+        self,
         space: SearchSpace,
-        size: tuple[int, int] = (288, 384), # (height, width) of the picture
-        repeats: int = 15, # timings of each part, of which the median counts
-    ): self.space, self.size, self.repeats, self.times, self.line = space, size, repeats, {}, (1., 0.)
+        size: tuple[int, int] = (288, 384),  # (height, width) of the picture
+        repeats: int = 15,  # timings of each part, of which the median counts
+    ):
+        self.space, self.size, self.repeats, self.times, self.line = space, size, repeats, {}, (1.0, 0.0)
 
     def _parts(self, arch):
         "(key, function that builds the layer, input shape) of every part of a network."
@@ -316,112 +428,161 @@ class LatencyTable:
                 cin = (b.expand or b.depthwise).cin
                 yield ('block', b, h, w), functools.partial(MBConv, b), (cin, h, w)
                 h, w = -(-h // b.depthwise.stride), -(-w // b.depthwise.stride)
-            if i in p.skips: sizes.append((h, w))
+            if i in p.skips:
+                sizes.append((h, w))
         yield ('conv', p.head, h, w), lambda: ConvBNAct(p.head), (p.head.cin, h, w)
         inputs = [(h, w), *reversed(sizes), full]
         for i, spec in enumerate(p.decoder):
             s = inputs[i] if i < len(p.decoder) - 2 else full
             yield ('conv', spec, *s), functools.partial(ConvBNAct, spec), (spec.cin, *s)
-            if i < len(p.decoder) - 2: yield ('up', spec.cout, *s, *inputs[i + 1]), functools.partial(_Up, inputs[i + 1]), (spec.cout, *s)
+            if i < len(p.decoder) - 2:
+                yield ('up', spec.cout, *s, *inputs[i + 1]), functools.partial(_Up, inputs[i + 1]), (spec.cout, *s)
 
-    def _key(self, key): return str((key[0], *(_without_drop(k) for k in key[1:])))
+    def _key(self, key):
+        return str((key[0], *(_without_drop(k) for k in key[1:])))
 
     @torch.inference_mode()
-    def measure(self, archs) -> LatencyTable: # self
+    def measure(self, archs) -> LatencyTable:  # self
         "Time every part of these networks that is not known yet."
         for arch in archs:
             for key, build, shape in self._parts(arch):
-                if self._key(key) in self.times: continue
+                if self._key(key) in self.times:
+                    continue
                 layer, x = _inference(build()), torch.randn(1, *shape).contiguous(memory_format=torch.channels_last)
                 call = functools.partial(layer, x, key[1]) if key[0] == 'block' else functools.partial(layer, x)
                 self.times[self._key(key)] = float(latency(call, self.repeats, 3).median_ms.iloc[0])
         return self
 
-    def _sum(self, arch): return sum(self.times[self._key(k)] for k, *_ in self._parts(arch))
+    def _sum(self, arch):
+        return sum(self.times[self._key(k)] for k, *_ in self._parts(arch))
 
-    def fit(self, archs, measured_ms) -> LatencyTable: # self
+    def fit(self, archs, measured_ms) -> LatencyTable:  # self
         "Fit the line from sums of parts to measured latencies, by least squares of relative errors."
         sums, y = np.array([self._sum(a) for a in archs]), np.asarray(measured_ms, dtype=float)
         design = np.stack([sums, np.ones(len(sums))], 1) / y[:, None]
         self.line = tuple(np.linalg.lstsq(design, np.ones(len(y)), rcond=None)[0].tolist())
         return self
 
-    def __call__(self, arch: Arch) -> float: # ms
+    def __call__(self, arch: Arch) -> float:  # ms
         "Predicted latency; parts that were never timed are a KeyError: `measure([arch])` first."
         return self.line[0] * self._sum(arch) + self.line[1]
 
-    def save(self, path): Path(path).write_text(json.dumps(dict(space=self.space.name, size=self.size, line=self.line, times=self.times, threads=torch.get_num_threads())))
+    def save(self, path):
+        Path(path).write_text(
+            json.dumps(
+                dict(
+                    space=self.space.name,
+                    size=self.size,
+                    line=self.line,
+                    times=self.times,
+                    threads=torch.get_num_threads(),
+                )
+            )
+        )
 
 # %% ../nbs/10_efficiency.ipynb #18f44a85
 def layer_times(
     net: Subnet,
-    size: tuple[int, int] = (288, 384), # (height, width) of the picture
+    size: tuple[int, int] = (288, 384),  # (height, width) of the picture
     repeats: int = 10,
-) -> pd.DataFrame: # index: layer; part, macs, ms (median of its own call)
+) -> pd.DataFrame:  # index: layer; part, macs, ms (median of its own call)
     "Time and MACs of every convolution layer within the optimised network, at batch 1."
     fast, times = optimize(net), {}
     names = {m: n for n, m in fast.net.named_modules() if isinstance(m, ConvBNAct)}
-    def before(m, _): times.setdefault(names[m], []).append(-time.perf_counter())
-    def after(m, *_): times[names[m]][-1] += time.perf_counter()
+
+    def before(m, _):
+        times.setdefault(names[m], []).append(-time.perf_counter())
+
+    def after(m, *_):
+        times[names[m]][-1] += time.perf_counter()
+
     hooks = [h for m in names for h in (m.register_forward_pre_hook(before), m.register_forward_hook(after))]
     try:
-        for _ in range(repeats + 2): fast(torch.randn(1, 3, *size))
+        for _ in range(repeats + 2):
+            fast(torch.randn(1, 3, *size))
     finally:
-        for h in hooks: h.remove()
+        for h in hooks:
+            h.remove()
     ours = {(l.part, l.name): l.macs for l in layer_costs(net.space, net.arch, size)}
-    def place(name): # stages.1.0.expand -> stage 2, 0.expand
+
+    def place(name):  # stages.1.0.expand -> stage 2, 0.expand
         where = name.split('.')
         return (f'stage {int(where[1]) + 1}', '.'.join(where[2:])) if where[0] == 'stages' else (where[0], where[-1])
-    return pd.DataFrame({n: dict(part=place(n)[0], macs=ours[place(n)], ms=1e3 * float(np.median(t[2:]))) for n, t in times.items()}).T.astype(dict(macs=float, ms=float))
+
+    return pd.DataFrame(
+        {n: dict(part=place(n)[0], macs=ours[place(n)], ms=1e3 * float(np.median(t[2:]))) for n, t in times.items()}
+    ).T.astype(dict(macs=float, ms=float))
 
 # %% ../nbs/10_efficiency.ipynb #5fa42fbd
 def peak_memory(
-    call, # function without arguments
-) -> float: # MB above what the process held before, as its high-water mark shows it
+    call,  # function without arguments
+) -> float:  # MB above what the process held before, as its high-water mark shows it
     "Peak resident memory of a call, in a child process (POSIX; NaN elsewhere)."
-    if not hasattr(os, 'fork'): return float('nan')
-    import resource # not on Windows
+    if not hasattr(os, 'fork'):
+        return float('nan')
+    import resource  # not on Windows
+
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
-            torch.set_num_threads(1) # threads do not survive a fork
+            torch.set_num_threads(1)  # threads do not survive a fork
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             call()
             os.write(write, str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before).encode())
-        finally: os._exit(0)
+        finally:
+            os._exit(0)
     os.close(write)
-    with os.fdopen(read) as f: kilobytes = f.read()
+    with os.fdopen(read) as f:
+        kilobytes = f.read()
     os.waitpid(pid, 0)
     return float(kilobytes) / 1024 if kilobytes else float('nan')
 
+
 def energy(
-    call, # function without arguments that processes `images` pictures
+    call,  # function without arguments that processes `images` pictures
     images: int = 1,
-    seconds: float = 10., # how long to repeat it; counters tick slowly
-    country: str = 'THA', # ISO 3166 code of the grid, for the carbon; the authors' is Thailand
-) -> dict: # joules_per_image, watts, grams_co2e_per_1000_images, seconds, how ('measured ...' or 'estimated from TDP'); or how='codecarbon is not installed'
+    seconds: float = 10.0,  # how long to repeat it; counters tick slowly
+    country: str = 'THA',  # ISO 3166 code of the grid, for the carbon; the authors' is Thailand
+) -> dict:  # joules_per_image, watts, grams_co2e_per_1000_images, seconds, how ('measured ...' or 'estimated from TDP'); or how='codecarbon is not installed'
     "Energy per picture by codecarbon. A number that no counter gave says so in `how`."
-    try: import codecarbon
-    except ImportError: return dict(how='codecarbon is not installed: pip install "salnas[energy]"')
+    try:
+        import codecarbon
+    except ImportError:
+        return dict(how='codecarbon is not installed: pip install "salnas[energy]"')
     call()
-    tracker = codecarbon.OfflineEmissionsTracker(country_iso_code=country, save_to_file=False, log_level='critical', measure_power_secs=1, tracking_mode='process', allow_multiple_runs=True)
+    tracker = codecarbon.OfflineEmissionsTracker(
+        country_iso_code=country,
+        save_to_file=False,
+        log_level='critical',
+        measure_power_secs=1,
+        tracking_mode='process',
+        allow_multiple_runs=True,
+    )
     tracker.start()
     start, n = time.perf_counter(), 0
-    while time.perf_counter() - start < seconds: call(); n += images
+    while time.perf_counter() - start < seconds:
+        call()
+        n += images
     elapsed, kg = time.perf_counter() - start, tracker.stop()
     joules = float(tracker.final_emissions_data.energy_consumed) * 3.6e6
     kinds = {type(h).__name__: getattr(h, '_mode', '') for h in getattr(tracker, '_hardware', [])}
     counted = 'GPU' in kinds or 'intel_rapl' in kinds.values() or 'intel_power_gadget' in kinds.values()
-    return dict(joules_per_image=joules / n, watts=joules / elapsed, grams_co2e_per_1000_images=1e6 * kg / n, seconds=elapsed, how='measured by RAPL or NVML' if counted else 'estimated from TDP')
+    return dict(
+        joules_per_image=joules / n,
+        watts=joules / elapsed,
+        grams_co2e_per_1000_images=1e6 * kg / n,
+        seconds=elapsed,
+        how='measured by RAPL or NVML' if counted else 'estimated from TDP',
+    )
 
 # %% ../nbs/10_efficiency.ipynb #fa9fdc66
 def cost_table(
-    models: dict[str, Subnet], # name -> calibrated network
-    size: tuple[int, int] = (192, 256), # (height, width) of the picture
-    batch: int = 8, # of the throughput
+    models: dict[str, Subnet],  # name -> calibrated network
+    size: tuple[int, int] = (192, 256),  # (height, width) of the picture
+    batch: int = 8,  # of the throughput
     repeats: int = 20,
-    with_energy: float = 0., # seconds of energy measurement per model; 0: none
+    with_energy: float = 0.0,  # seconds of energy measurement per model; 0: none
 ) -> pd.DataFrame:
     "A row per network: M parameters, M MACs, MB fp32 and fp16, latency (median, p95; batch 1, optimised, by turns), images per second, J per image. `attrs` say threads, torch and device."
     fast = {n: optimize(m) for n, m in models.items()}
@@ -429,8 +590,15 @@ def cost_table(
     ms = latency({n: functools.partial(f, one) for n, f in fast.items()}, repeats)
     rows = {}
     for n, m in models.items():
-        rows[n] = {'M parameters': parameters(m) / 1e6, 'M MACs': macs(m, size) / 1e6, 'MB fp32': model_size(m) / 1e6, 'MB fp16': model_size(m, 'fp16') / 1e6,
-                   'ms median': ms.median_ms[n], 'ms p95': ms.p95_ms[n], 'images/s': throughput(fast[n], size, (batch,), 3).images_per_s.iloc[0]}
+        rows[n] = {
+            'M parameters': parameters(m) / 1e6,
+            'M MACs': macs(m, size) / 1e6,
+            'MB fp32': model_size(m) / 1e6,
+            'MB fp16': model_size(m, 'fp16') / 1e6,
+            'ms median': ms.median_ms[n],
+            'ms p95': ms.p95_ms[n],
+            'images/s': throughput(fast[n], size, (batch,), 3).images_per_s.iloc[0],
+        }
         if with_energy:
             e = energy(functools.partial(fast[n], one), seconds=with_energy)
             rows[n] |= {'J per image': e.get('joules_per_image', float('nan')), 'energy': e['how']}

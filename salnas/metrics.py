@@ -13,48 +13,55 @@ import torch
 # %% ../nbs/01_metrics.ipynb #2c27f2ab
 class Metric(NamedTuple):
     "How to read the numbers of a metric."
+
     direction: str  # 'higher' or 'lower': which is better
-    unit: str       # '' where the number is a pure ratio
-    range: tuple    # the smallest and the largest value possible
+    unit: str  # '' where the number is a pure ratio
+    range: tuple  # the smallest and the largest value possible
 
 # %% ../nbs/01_metrics.ipynb #bc0b4cca
 METRICS = {
-    'CC':   Metric('higher', '', (-1., 1.)),
-    'KLD':  Metric('lower', 'nats', (0., float('inf'))),
-    'NSS':  Metric('higher', 'standard deviations', (-float('inf'), float('inf'))),
-    'SIM':  Metric('higher', '', (0., 1.)),
-    'AUC':  Metric('higher', '', (0., 1.)),
-    'sAUC': Metric('higher', '', (0., 1.)),
-    'IG':   Metric('higher', 'bits per fixation', (-float('inf'), float('inf'))),
+    'CC': Metric('higher', '', (-1.0, 1.0)),
+    'KLD': Metric('lower', 'nats', (0.0, float('inf'))),
+    'NSS': Metric('higher', 'standard deviations', (-float('inf'), float('inf'))),
+    'SIM': Metric('higher', '', (0.0, 1.0)),
+    'AUC': Metric('higher', '', (0.0, 1.0)),
+    'sAUC': Metric('higher', '', (0.0, 1.0)),
+    'IG': Metric('higher', 'bits per fixation', (-float('inf'), float('inf'))),
 }
 
 # %% ../nbs/01_metrics.ipynb #de4c537e
 def _like(
-    x,     # an array or tensor
+    x,  # an array or tensor
     pred,  # predictions (B, H, W)
     name,  # what to call x in the error message
 ):
     "`x` as a tensor with the shape, device and dtype of `pred`."
     x = torch.as_tensor(x)
-    if name in ('negatives', 'baseline') and x.shape == pred.shape[1:]: x = x.expand(pred.shape)
+    if name in ('negatives', 'baseline') and x.shape == pred.shape[1:]:
+        x = x.expand(pred.shape)
     if x.shape != pred.shape:
-        raise ValueError(f"{name} must have the shape of pred, {tuple(pred.shape)}, got {tuple(x.shape)}: put both on one grid first")
+        raise ValueError(
+            f"{name} must have the shape of pred, {tuple(pred.shape)}, got {tuple(x.shape)}: put both on one grid first"
+        )
     return x.to(pred.device, pred.dtype)
 
 # %% ../nbs/01_metrics.ipynb #2f2b53cf
 def _batch(
-    pred,      # predictions (B, H, W), array or tensor of any dtype
+    pred,  # predictions (B, H, W), array or tensor of any dtype
     **others,  # what they are compared with, by name
 ):
     "`pred` and `others` as float tensors of one shape, device and dtype."
     pred = torch.as_tensor(pred)
     if pred.ndim != 3 or 0 in pred.shape[1:]:
-        raise ValueError(f"pred must hold maps as (B, H, W), got shape {tuple(pred.shape)}: give a single map as pred[None]")
+        raise ValueError(
+            f"pred must hold maps as (B, H, W), got shape {tuple(pred.shape)}: give a single map as pred[None]"
+        )
     pred = pred.to(torch.promote_types(pred.dtype, torch.float32))
     return [pred] + [_like(x, pred, name) for name, x in others.items()]
 
 # %% ../nbs/01_metrics.ipynb #8e8f4bc8
 CHUNK = 1 << 19  # pixels: temporaries of this size stay in a processor's cache
+
 
 def _in_chunks(score, *maps):
     "`score` of the maps (B, H, W), on a CPU a few at a time: several times faster than in one go, and in little memory."
@@ -67,9 +74,11 @@ def _finite(x):
     x = x.detach()
     return torch.isfinite(x.amin((1, 2))) & torch.isfinite(x.amax((1, 2)))
 
+
 def _wide(x):
     "The widest float type of the device of `x`, for sums of a few large numbers; Apple's GPUs have no float64."
     return torch.float32 if x.device.type == 'mps' else torch.float64
+
 
 def _undefined(value, ok):
     "`value` (B,) where `ok`, NaN elsewhere."
@@ -91,14 +100,15 @@ def _centred(x):
 
 # %% ../nbs/01_metrics.ipynb #9879d462
 def cc(
-    pred,     # predictions (B, H, W), any scale and sign
+    pred,  # predictions (B, H, W), any scale and sign
     density,  # ground-truth densities (B, H, W), any positive scale
-)->torch.Tensor: # (B,) in [-1, 1], higher is better
+) -> torch.Tensor:  # (B,) in [-1, 1], higher is better
     """Pearson's linear correlation over the pixels of each image. Differentiable.
 
     0 for a constant prediction; NaN for a constant density (also when both are constant, as in pysaliency) and for NaN or infinity in either map.
     Raises ValueError when the shapes differ. Source: Bylinskii et al. 2016 (arXiv 1604.03605), section 4.2."""
     return _in_chunks(_cc, *_batch(pred, density=density))
+
 
 def _cc(pred, density):
     (p, _, p_ok), (g, _, g_ok) = _unit(pred), _unit(density)
@@ -111,9 +121,10 @@ def _cc(pred, density):
 # %% ../nbs/01_metrics.ipynb #9c82a573
 EPS = 2.2204e-16  # MATLAB's eps to five digits: the constant of the MIT and Tübingen benchmarks
 
+
 def _density(
-    x,             # maps (B, H, W), any scale and sign
-    floor=0.,      # added to every pixel before normalising, in the units of x
+    x,  # maps (B, H, W), any scale and sign
+    floor=0.0,  # added to every pixel before normalising, in the units of x
     minmax=False,  # shift every map to minimum 0, not only those with negative values
 ):
     "Maps that sum to 1; which maps were finite (B,); and which of those were not all zero (B,)."
@@ -121,44 +132,51 @@ def _density(
     ok = torch.isfinite(low) & torch.isfinite(high)
     x = torch.where(ok, x, 0)
     shift = x.amin((1, 2), keepdim=True)
-    if not minmax: shift = shift.clamp(max=0)
+    if not minmax:
+        shift = shift.clamp(max=0)
     top = torch.where(ok, high - shift.detach(), 0)
     empty = (top <= 0).to(x.dtype)
-    x = (x - (shift - empty)) / (top + empty)  # an empty map becomes all ones; the shift goes first, it would magnify a rounding error
-    if floor: x = x + floor / (top + empty)
+    x = (x - (shift - empty)) / (
+        top + empty
+    )  # an empty map becomes all ones; the shift goes first, it would magnify a rounding error
+    if floor:
+        x = x + floor / (top + empty)
     return x / x.sum((1, 2), keepdim=True), ok.flatten(), (ok & ((low != 0) | (high != 0))).flatten()
 
 # %% ../nbs/01_metrics.ipynb #0c5a711d
 def kld(
-    pred,      # predictions (B, H, W), any positive scale; need not sum to 1
-    density,   # ground-truth densities (B, H, W), any positive scale
-    eps=EPS,   # added to the quotient and to its denominator, on densities that sum to 1; 0 = the bare formula
-    floor=0.,  # added to every pixel of both maps before they are normalised, in the units of each map
-)->torch.Tensor: # (B,) nats, 0 is perfect, lower is better
+    pred,  # predictions (B, H, W), any positive scale; need not sum to 1
+    density,  # ground-truth densities (B, H, W), any positive scale
+    eps=EPS,  # added to the quotient and to its denominator, on densities that sum to 1; 0 = the bare formula
+    floor=0.0,  # added to every pixel of both maps before they are normalised, in the units of each map
+) -> torch.Tensor:  # (B,) nats, 0 is perfect, lower is better
     """Kullback-Leibler divergence of the prediction from the density of each image. Differentiable.
 
     A constant or all-zero prediction counts as uniform, a map with negative values is shifted to minimum 0. NaN for an all-zero density (an image without fixations) and for NaN or infinity in either map; with `eps=0`, infinity where the prediction is 0 and the density is not.
     Raises ValueError when the shapes differ. Source: Bylinskii et al. 2016 (arXiv 1604.03605), section 4.2; eps as in the MIT/Tübingen benchmark."""
     return _in_chunks(lambda p, g: _kld(p, g, eps, floor), *_batch(pred, density=density))
 
+
 def _kld(pred, density, eps, floor):
     (p, ok, _), (g, _, known) = _density(pred, floor), _density(density, floor)
     if eps == 0:  # 0 ln 0 is 0, also for the gradient
         p, q = torch.where(g > 0, p, 1), torch.where(g > 0, g, 1)
-    else: q = g
+    else:
+        q = g
     return _undefined((g * (eps + q / (p + eps)).log()).sum((1, 2)), ok & known)
 
 # %% ../nbs/01_metrics.ipynb #cedb4999
 def sim(
-    pred,          # predictions (B, H, W), any positive scale; need not sum to 1
-    density,       # ground-truth densities (B, H, W), any positive scale
+    pred,  # predictions (B, H, W), any positive scale; need not sum to 1
+    density,  # ground-truth densities (B, H, W), any positive scale
     minmax=False,  # subtract the minimum of every map first: the MATLAB form
-)->torch.Tensor: # (B,) in [0, 1], higher is better
+) -> torch.Tensor:  # (B,) in [0, 1], higher is better
     """Similarity: the mass that the two densities of each image share. Differentiable (a subgradient where the two are equal).
 
     Constant, all-zero and negative maps, NaN and infinity as in `kld`. Raises ValueError when the shapes differ.
     Source: Judd et al. 2012; Bylinskii et al. 2016 (arXiv 1604.03605), section 4.2."""
     return _in_chunks(lambda p, g: _sim(p, g, minmax), *_batch(pred, density=density))
+
 
 def _sim(pred, density, minmax):
     (p, ok, _), (g, _, known) = _density(pred, minmax=minmax), _density(density, minmax=minmax)
@@ -166,15 +184,17 @@ def _sim(pred, density, minmax):
 
 # %% ../nbs/01_metrics.ipynb #abee1073
 def _fixated(
-    fixations,     # fixation counts (B, H, W)
+    fixations,  # fixation counts (B, H, W)
     binary=False,  # count a pixel once, however often it was fixated
 ):
     "Counts (all 0 for an image that cannot be used), their sum per image (at least 1), and which images can be used."
     ok = _valid(fixations)
     f = torch.where(ok[:, None, None], fixations, 0)
-    if binary: f = (f > 0).to(f.dtype)
+    if binary:
+        f = (f > 0).to(f.dtype)
     n = f.sum((1, 2))
     return f, torch.where(n > 0, n, 1), ok & (n > 0)
+
 
 def _valid(counts):
     "(B,) bool: which maps of counts are finite and nowhere negative."
@@ -182,16 +202,17 @@ def _valid(counts):
 
 # %% ../nbs/01_metrics.ipynb #ba46cb0f
 def nss(
-    pred,          # predictions (B, H, W), any scale and sign
-    fixations,     # fixation counts (B, H, W) on the same grid
-    ddof=0,        # the standard deviation divides by pixels - ddof: 0 = population (pysaliency), 1 = MATLAB
+    pred,  # predictions (B, H, W), any scale and sign
+    fixations,  # fixation counts (B, H, W) on the same grid
+    ddof=0,  # the standard deviation divides by pixels - ddof: 0 = population (pysaliency), 1 = MATLAB
     binary=False,  # count a pixel once, however often it was fixated (MATLAB)
-)->torch.Tensor: # (B,) standard deviations, 0 is chance, higher is better
+) -> torch.Tensor:  # (B,) standard deviations, 0 is chance, higher is better
     """Normalised scanpath saliency: the mean standardised prediction at the fixations of each image. Differentiable in `pred`.
 
     0 for a constant prediction; NaN for an image without fixations, with a negative count, or with NaN or infinity.
     Raises ValueError when the shapes differ. Source: Peters et al. 2005; Bylinskii et al. 2016 (arXiv 1604.03605), section 4.1."""
     return _in_chunks(lambda p, f: _nss(p, f, ddof, binary), *_batch(pred, fixations=fixations))
+
 
 def _nss(pred, fixations, ddof, binary):
     p, _, ok = _unit(pred)
@@ -204,17 +225,19 @@ def _nss(pred, fixations, ddof, binary):
 # %% ../nbs/01_metrics.ipynb #ab47fc7c
 CELLS = 1 << 14  # few pixels share a cell with a fixated value, and the table still fits a cache
 
+
 def _cells(value):
     "The coarse cell of each value (N,), int32 from 0 to CELLS: never higher for a lower value."
     low, high = (v.item() for v in value.aminmax())
     span = high - low
-    if not 1e-30 < span < 1e30: return torch.zeros_like(value, dtype=torch.int32)  # constant, or about to overflow: one cell
+    if not 1e-30 < span < 1e30:
+        return torch.zeros_like(value, dtype=torch.int32)  # constant, or about to overflow: one cell
     return ((value - low) * (CELLS / span)).to(torch.int32)
 
 # %% ../nbs/01_metrics.ipynb #c6bdf31c
 def _below_and_tied(
-    value,        # the pixels of one map (N,)
-    at,           # indices (K,) of the fixated pixels
+    value,  # the pixels of one map (N,)
+    at,  # indices (K,) of the fixated pixels
     weight=None,  # how much each pixel counts as a negative (N,); None = each counts 1
 ):
     "For each fixated pixel the total weight of pixels with a lower and with the same value, (K,) each; exact."
@@ -226,7 +249,7 @@ def _below_and_tied(
     v, w = value[near], None if weight is None else weight[near]
     threshold, which = value[at].unique(return_inverse=True)
     slot = torch.searchsorted(threshold, v, right=True)  # how many thresholds are <= v
-    tie = threshold[slot - 1] == v                       # slot 0 wraps to the highest threshold, which v cannot equal
+    tie = threshold[slot - 1] == v  # slot 0 wraps to the highest threshold, which v cannot equal
     below = torch.bincount(slot, w, len(threshold) + 1).cumsum(0)[:-1]
     tied = torch.bincount(slot[tie] - 1, None if w is None else w[tie], len(threshold))
     return cold[cell[at].long()] + below[which], tied[which]
@@ -236,34 +259,37 @@ def _host(*x):
     "Tensors as float64 on the CPU, where small sums are exact on every device."
     return [a.cpu().double() for a in x]
 
+
 def _auc(
-    value,         # the pixels of one map (N,)
-    count,         # its fixation counts (N,)
-    weight=None,   # weights of the negatives (N,); None = all pixels count 1
-    unfixated=False, # fixated pixels are no negatives
-    weighted=True, # a pixel counts as often as it was fixated, not once
+    value,  # the pixels of one map (N,)
+    count,  # its fixation counts (N,)
+    weight=None,  # weights of the negatives (N,); None = all pixels count 1
+    unfixated=False,  # fixated pixels are no negatives
+    weighted=True,  # a pixel counts as often as it was fixated, not once
 ):
     "The area under the ROC curve of one image, a float; NaN without fixations or without negatives."
     at = count.nonzero()[:, 0]
-    if not len(at): return float('nan')
-    if weight is not None and unfixated: weight = weight.index_fill(0, at, 0)
+    if not len(at):
+        return float('nan')
+    if weight is not None and unfixated:
+        weight = weight.index_fill(0, at, 0)
     below, tied = _host(*_below_and_tied(value, at, weight))
     total = float(len(value) if weight is None else weight.sum())
     if weight is None and unfixated:
         own = value[at][:, None] - value[at]
         own_below, own_tied = _host((own > 0).sum(1), (own == 0).sum(1))
         below, tied, total = below - own_below, tied - own_tied, total - len(at)
-    n, = _host(count[at] if weighted else torch.ones_like(count[at]))
+    (n,) = _host(count[at] if weighted else torch.ones_like(count[at]))
     return (n @ (below + tied / 2) / n.sum()).item() / total if total > 0 else float('nan')
 
 # %% ../nbs/01_metrics.ipynb #a0b4fe7c
 @torch.no_grad()
 def auc_judd(
-    pred,             # predictions (B, H, W), any scale and sign
-    fixations,        # fixation counts (B, H, W) on the same grid
+    pred,  # predictions (B, H, W), any scale and sign
+    fixations,  # fixation counts (B, H, W) on the same grid
     unfixated=False,  # negatives are the pixels without a fixation (MATLAB), not all pixels (pysaliency)
-    weighted=True,    # a pixel counts as often as it was fixated, not once (MATLAB)
-)->torch.Tensor: # (B,) in [0, 1], .5 is chance, higher is better
+    weighted=True,  # a pixel counts as often as it was fixated, not once (MATLAB)
+) -> torch.Tensor:  # (B,) in [0, 1], .5 is chance, higher is better
     """Area under the ROC curve of each image, all thresholds, ties one half. Exact; not differentiable.
 
     .5 for a constant prediction; NaN for an image without fixations, without negatives, with a negative count, or with NaN or infinity.
@@ -275,32 +301,38 @@ def auc_judd(
 
 # %% ../nbs/01_metrics.ipynb #af31bcb1
 def shuffled_negatives(
-    fixations,   # fixation counts (B, H, W), all on one grid
+    fixations,  # fixation counts (B, H, W), all on one grid
     total=None,  # (H, W) counts summed over the whole set, these images included; None = these images are the set
-)->torch.Tensor: # (B, H, W) counts
+) -> torch.Tensor:  # (B, H, W) counts
     """The negatives of `auc_shuffled`: for each image, the fixations of all the other images of the set.
 
     For a set that does not fit into memory, sum its counts once and give that sum as `total` with each batch.
     Raises ValueError when `total` has another grid or does not include the images."""
     fixations = torch.as_tensor(fixations)
-    if fixations.ndim != 3: raise ValueError(f"fixations must be counts (B, H, W), got shape {tuple(fixations.shape)}")
+    if fixations.ndim != 3:
+        raise ValueError(f"fixations must be counts (B, H, W), got shape {tuple(fixations.shape)}")
     total = fixations.sum(0) if total is None else torch.as_tensor(total).to(fixations.device)
     if total.shape != fixations.shape[1:]:
-        raise ValueError(f"total must be (H, W) = {tuple(fixations.shape[1:])} as the fixations, got {tuple(total.shape)}")
+        raise ValueError(
+            f"total must be (H, W) = {tuple(fixations.shape[1:])} as the fixations, got {tuple(total.shape)}"
+        )
     others = total - fixations
-    if (others < 0).any(): raise ValueError("total must include the fixations of these images, got a smaller count: sum over the whole set")
+    if (others < 0).any():
+        raise ValueError(
+            "total must include the fixations of these images, got a smaller count: sum over the whole set"
+        )
     return others
 
 # %% ../nbs/01_metrics.ipynb #4e5b71dd
 @torch.no_grad()
 def auc_shuffled(
-    pred,             # predictions (B, H, W), any scale and sign
-    fixations,        # fixation counts (B, H, W) on the same grid
-    negatives,        # counts of other images' fixations (B, H, W), or (H, W) for all, as `shuffled_negatives` makes them
+    pred,  # predictions (B, H, W), any scale and sign
+    fixations,  # fixation counts (B, H, W) on the same grid
+    negatives,  # counts of other images' fixations (B, H, W), or (H, W) for all, as `shuffled_negatives` makes them
     unfixated=False,  # drop negatives at pixels that this image's own fixations hit (SALICON's code)
-    weighted=True,    # a pixel counts as often as it was fixated, not once
-    weighted_negatives=True, # a negative counts as often as it was fixated, not once
-)->torch.Tensor: # (B,) in [0, 1], .5 is chance or centre bias alone, higher is better
+    weighted=True,  # a pixel counts as often as it was fixated, not once
+    weighted_negatives=True,  # a negative counts as often as it was fixated, not once
+) -> torch.Tensor:  # (B,) in [0, 1], .5 is chance or centre bias alone, higher is better
     """Area under the ROC curve of each image against the fixations of other images, all thresholds, ties one half. Exact; not differentiable.
 
     Not comparable across implementations: it depends on the set of other images and, elsewhere, on sampling and threshold steps.
@@ -308,24 +340,30 @@ def auc_shuffled(
     Raises ValueError when the shapes differ. Source: Zhang et al. 2008; Bylinskii et al. 2016 (arXiv 1604.03605), section 4.1; full ROC as in pysaliency."""
     pred, fixations, negatives = _batch(pred, fixations=fixations, negatives=negatives)
     ok = (_finite(pred) & _valid(fixations) & _valid(negatives)).tolist()
-    if not weighted_negatives: negatives = negatives > 0
+    if not weighted_negatives:
+        negatives = negatives > 0
     maps = zip(pred.flatten(1), fixations.flatten(1), negatives.flatten(1), ok)
-    return pred.new_tensor([_auc(p, f, n.to(_wide(n)), unfixated, weighted) if good else float('nan') for p, f, n, good in maps])
+    return pred.new_tensor(
+        [_auc(p, f, n.to(_wide(n)), unfixated, weighted) if good else float('nan') for p, f, n, good in maps]
+    )
 
 # %% ../nbs/01_metrics.ipynb #1229b8ac
 def info_gain(
-    pred,          # predictions (B, H, W), any positive scale; normalised to sum 1
-    fixations,     # fixation counts (B, H, W) on the same grid
-    baseline,      # baseline density, such as the centre bias of the training set: (B, H, W), or (H, W) for all
-    eps=EPS,       # added to both densities inside the logarithm; 0 = the bare formula
+    pred,  # predictions (B, H, W), any positive scale; normalised to sum 1
+    fixations,  # fixation counts (B, H, W) on the same grid
+    baseline,  # baseline density, such as the centre bias of the training set: (B, H, W), or (H, W) for all
+    eps=EPS,  # added to both densities inside the logarithm; 0 = the bare formula
     minmax=False,  # subtract the minimum of both maps first: the MATLAB form
     binary=False,  # count a pixel once, however often it was fixated
-)->torch.Tensor: # (B,) bits per fixation, 0 is as good as the baseline, higher is better
+) -> torch.Tensor:  # (B,) bits per fixation, 0 is as good as the baseline, higher is better
     """Information gain over the baseline at the fixations of each image. Differentiable in `pred` and `baseline`.
 
     A constant or all-zero map counts as uniform, a map with negative values is shifted to minimum 0. NaN for an image without fixations, with a negative count, or with NaN or infinity.
     Raises ValueError when the shapes differ. Source: Kümmerer et al. 2015; Bylinskii et al. 2016 (arXiv 1604.03605), section 4.1."""
-    return _in_chunks(lambda p, f, b: _ig(p, f, b, eps, minmax, binary), *_batch(pred, fixations=fixations, baseline=baseline))
+    return _in_chunks(
+        lambda p, f, b: _ig(p, f, b, eps, minmax, binary), *_batch(pred, fixations=fixations, baseline=baseline)
+    )
+
 
 def _ig(pred, fixations, baseline, eps, minmax, binary):
     (p, p_ok, _), (b, b_ok, _) = _density(pred, minmax=minmax), _density(baseline, minmax=minmax)
@@ -338,14 +376,22 @@ def _ig(pred, fixations, baseline, eps, minmax, binary):
 # %% ../nbs/01_metrics.ipynb #3c554912
 @torch.no_grad()
 def evaluate_maps(
-    pred,            # predictions (B, H, W)
-    density,         # ground-truth densities (B, H, W)
-    fixations,       # fixation counts (B, H, W)
+    pred,  # predictions (B, H, W)
+    density,  # ground-truth densities (B, H, W)
+    fixations,  # fixation counts (B, H, W)
     negatives=None,  # counts of other images' fixations (B, H, W) or (H, W), for sAUC
-    baseline=None,   # baseline density (B, H, W) or (H, W), for IG
-)->dict: # metric name, as in METRICS -> (B,) numpy array, float64
+    baseline=None,  # baseline density (B, H, W) or (H, W), for IG
+) -> dict:  # metric name, as in METRICS -> (B,) numpy array, float64
     "All metrics of each image with their defaults; 'sAUC' and 'IG' only when their inputs are given. Raises ValueError when the shapes differ."
-    scores = {'CC': cc(pred, density), 'KLD': kld(pred, density), 'NSS': nss(pred, fixations), 'SIM': sim(pred, density), 'AUC': auc_judd(pred, fixations)}
-    if negatives is not None: scores['sAUC'] = auc_shuffled(pred, fixations, negatives)
-    if baseline is not None: scores['IG'] = info_gain(pred, fixations, baseline)
+    scores = {
+        'CC': cc(pred, density),
+        'KLD': kld(pred, density),
+        'NSS': nss(pred, fixations),
+        'SIM': sim(pred, density),
+        'AUC': auc_judd(pred, fixations),
+    }
+    if negatives is not None:
+        scores['sAUC'] = auc_shuffled(pred, fixations, negatives)
+    if baseline is not None:
+        scores['IG'] = info_gain(pred, fixations, baseline)
     return {name: s.cpu().double().numpy() for name, s in scores.items()}

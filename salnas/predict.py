@@ -31,33 +31,51 @@ from .training import load_checkpoint, save_checkpoint, write_atomically
 __all__ = ['LARGEST', 'PRETRAINED', 'VIDEOS', 'read_photo', 'SaliencyModel', 'map_image', 'overlay', 'frames', 'main']
 
 # %% ../nbs/12_predict.ipynb #c40be137
-LARGEST = 100_000_000 # pixels that are decoded as they are
+LARGEST = 100_000_000  # pixels that are decoded as they are
+
 
 def read_photo(
-    source, # path, bytes, PIL image, or (h,w,3) uint8 array
-) -> np.ndarray: # (h,w,3) uint8
+    source,  # path, bytes, PIL image, or (h,w,3) uint8 array
+) -> np.ndarray:  # (h,w,3) uint8
     "A picture, upright, in RGB. One that is unreadable or empty is a ValueError in one sentence; a gigantic one is reduced, with a warning."
     if isinstance(source, np.ndarray):
-        if source.ndim != 3 or source.shape[2] != 3 or source.dtype != np.uint8 or 0 in source.shape: raise ValueError(f'a picture must be (h,w,3) uint8, got {source.shape} {source.dtype}')
+        if source.ndim != 3 or source.shape[2] != 3 or source.dtype != np.uint8 or 0 in source.shape:
+            raise ValueError(f'a picture must be (h,w,3) uint8, got {source.shape} {source.dtype}')
         return source
-    name = 'the given bytes' if isinstance(source, bytes) else 'the given picture' if isinstance(source, Image.Image) else str(source)
+    name = (
+        'the given bytes'
+        if isinstance(source, bytes)
+        else 'the given picture'
+        if isinstance(source, Image.Image)
+        else str(source)
+    )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', Image.DecompressionBombWarning)
             limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
             try:
-                with source if isinstance(source, Image.Image) else Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as im: return _decoded(im, name)
-            finally: Image.MAX_IMAGE_PIXELS = limit
-    except FileNotFoundError: raise ValueError(f'there is no file {name}') from None
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as e: raise ValueError(f'cannot read {name} as a picture: {e or type(e).__name__}') from e
+                with (
+                    source
+                    if isinstance(source, Image.Image)
+                    else Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as im
+                ):
+                    return _decoded(im, name)
+            finally:
+                Image.MAX_IMAGE_PIXELS = limit
+    except FileNotFoundError:
+        raise ValueError(f'there is no file {name}') from None
+    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as e:
+        raise ValueError(f'cannot read {name} as a picture: {e or type(e).__name__}') from e
+
 
 def _decoded(im, name):
     w, h = im.size
-    if w * h > 20 * LARGEST: raise ValueError(f'{w}x{h} pixels are too many: reduce it first')
+    if w * h > 20 * LARGEST:
+        raise ValueError(f'{w}x{h} pixels are too many: reduce it first')
     if w * h > LARGEST:
-        scale = (LARGEST / (w * h)) ** .5
+        scale = (LARGEST / (w * h)) ** 0.5
         size = max(1, int(w * scale)), max(1, int(h * scale))
-        im.draft('RGB', size) # a JPEG is decoded at a fraction of its size
+        im.draft('RGB', size)  # a JPEG is decoded at a fraction of its size
         im = im.resize(size, Image.BOX if im.mode not in ('P', '1') else None)
         warnings.warn(f'{name} has {w}x{h} pixels and is reduced to {size[0]}x{size[1]}; so is its map')
     im.load()
@@ -66,50 +84,63 @@ def _decoded(im, name):
 # %% ../nbs/12_predict.ipynb #e54e56cb
 class SaliencyModel:
     "A network ready to predict: `model.predict('photo.jpg')` is an (h,w) density."
-    def __init__(self,
-        net: Subnet, # calibrated
-        card: dict | None = None, # where it comes from: data, metrics, licence
-        precision: str = 'fp32', # of the arithmetic: 'fp32' or 'bf16'
+
+    def __init__(
+        self,
+        net: Subnet,  # calibrated
+        card: dict | None = None,  # where it comes from: data, metrics, licence
+        precision: str = 'fp32',  # of the arithmetic: 'fp32' or 'bf16'
     ):
         self.net, self.card, self.precision = net.float().eval(), card or {}, precision
         self._fast = optimize(self.net, precision)
 
     @classmethod
-    def load(cls,
-        path: str | Path | None = None, # a checkpoint; None: the network that comes with the package
-        precision: str = 'fp32', # of the arithmetic
+    def load(
+        cls,
+        path: str | Path | None = None,  # a checkpoint; None: the network that comes with the package
+        precision: str = 'fp32',  # of the arithmetic
     ) -> SaliencyModel:
         "The model of a checkpoint. A file that is not ours, damaged or of a newer format is a ValueError."
         path = Path(path or PRETRAINED)
-        if not path.is_file(): raise FileNotFoundError(f'there is no model at {path}')
+        if not path.is_file():
+            raise FileNotFoundError(f'there is no model at {path}')
         net = load_checkpoint(path)
-        if not isinstance(net, Subnet): raise ValueError(f'{path} holds a supernet: save one network of it, calibrated(supernet, train, arch)')
+        if not isinstance(net, Subnet):
+            raise ValueError(f'{path} holds a supernet: save one network of it, calibrated(supernet, train, arch)')
         card = path.with_suffix('.json')
         return cls(net, json.loads(card.read_text(encoding='utf-8')) if card.is_file() else {}, precision)
 
-    def save(self,
-        path: str | Path, # .safetensors; the card goes beside it as .json
-        precision: str = 'fp16', # of the stored weights: 'fp16' or 'fp32'
+    def save(
+        self,
+        path: str | Path,  # .safetensors; the card goes beside it as .json
+        precision: str = 'fp16',  # of the stored weights: 'fp16' or 'fp32'
     ):
         "Write the model, atomically."
-        if precision not in ('fp16', 'fp32'): raise ValueError(f"precision must be 'fp16' or 'fp32', got {precision!r}")
+        if precision not in ('fp16', 'fp32'):
+            raise ValueError(f"precision must be 'fp16' or 'fp32', got {precision!r}")
         net = copy.deepcopy(self.net)
         if precision == 'fp16':
             net = net.half()
             bad = [k for k, v in net.state_dict().items() if not torch.isfinite(v).all()]
-            if bad: raise ValueError(f'{bad[0]} does not fit into half precision: save as fp32')
+            if bad:
+                raise ValueError(f'{bad[0]} does not fit into half precision: save as fp32')
         save_checkpoint(net, path)
-        if self.card: write_atomically(Path(path).with_suffix('.json'), (json.dumps(self.card, indent=1, ensure_ascii=False) + '\n').encode())
+        if self.card:
+            write_atomically(
+                Path(path).with_suffix('.json'), (json.dumps(self.card, indent=1, ensure_ascii=False) + '\n').encode()
+            )
 
-    def predict(self,
-        image, # path, bytes, PIL image, or (h,w,3) uint8 array
-    ) -> np.ndarray: # (h,w) float32, sums to 1
+    def predict(
+        self,
+        image,  # path, bytes, PIL image, or (h,w,3) uint8 array
+    ) -> np.ndarray:  # (h,w) float32, sums to 1
         "The density of looks at one picture, of the picture's size."
         return next(self.predict_many([image]))
 
-    def predict_many(self,
-        images: Iterable, # as `predict` takes them; read one batch at a time
-        batch_size: int = 8, # pictures of one shape that follow each other are computed together
+    def predict_many(
+        self,
+        images: Iterable,  # as `predict` takes them; read one batch at a time
+        batch_size: int = 8,  # pictures of one shape that follow each other are computed together
     ) -> Iterator[np.ndarray]:
         "Densities in order. A picture that cannot be read raises when its turn comes."
         batch, sizes = [], []
@@ -119,13 +150,18 @@ class SaliencyModel:
             if batch and (len(batch) == batch_size or small.shape != batch[0].shape):
                 yield from self._maps(batch, sizes)
                 batch, sizes = [], []
-            batch.append(small); sizes.append(photo.shape[:2])
-        if batch: yield from self._maps(batch, sizes)
+            batch.append(small)
+            sizes.append(photo.shape[:2])
+        if batch:
+            yield from self._maps(batch, sizes)
 
     def _small(self, photo):
         "(3,H,W) float32 in [0,1] at the network's resolution."
         H, W = _input_size(photo.shape[:2], self.net.arch.resolution)
-        return torch.from_numpy(np.array(Image.fromarray(photo).resize((W, H), Image.BILINEAR))).permute(2, 0, 1).float() / 255
+        return (
+            torch.from_numpy(np.array(Image.fromarray(photo).resize((W, H), Image.BILINEAR))).permute(2, 0, 1).float()
+            / 255
+        )
 
     @torch.no_grad()
     def _maps(self, batch, sizes):
@@ -147,27 +183,36 @@ class SaliencyModel:
         "(height, width) of a 3:4 picture at the network's own resolution."
         return _input_size((3, 4), self.net.arch.resolution)
 
-PRETRAINED = Path(load_checkpoint.__globals__['__file__']).with_name('weights') / 'small.safetensors' # comes with the package
+
+PRETRAINED = (
+    Path(load_checkpoint.__globals__['__file__']).with_name('weights') / 'small.safetensors'
+)  # comes with the package
 
 # %% ../nbs/12_predict.ipynb #ea55e190
 def map_image(
-    density: np.ndarray, # (h,w)
-) -> np.ndarray: # (h,w) uint8
+    density: np.ndarray,  # (h,w)
+) -> np.ndarray:  # (h,w) uint8
     "The map stretched to 0..255."
     span = density.max() - density.min()
-    return np.round((density - density.min()) / span * 255).astype(np.uint8) if span > 0 else np.zeros(density.shape, np.uint8)
+    return (
+        np.round((density - density.min()) / span * 255).astype(np.uint8)
+        if span > 0
+        else np.zeros(density.shape, np.uint8)
+    )
+
 
 def overlay(
-    photo: np.ndarray, # (h,w,3) uint8
-    density: np.ndarray, # (h,w)
-    strength: float = .65, # of the colour at the peak
-) -> np.ndarray: # (h,w,3) uint8
+    photo: np.ndarray,  # (h,w,3) uint8
+    density: np.ndarray,  # (h,w)
+    strength: float = 0.65,  # of the colour at the peak
+) -> np.ndarray:  # (h,w,3) uint8
     "The map in colour over the picture, in grey where it is low."
-    level = map_image(density)[..., None] / 255.
+    level = map_image(density)[..., None] / 255.0
     colour = matplotlib.colormaps['inferno'](level[..., 0])[..., :3] * 255
-    grey = photo.astype(np.float32).mean(2, keepdims=True) * .6 + photo * .4
-    weight = strength * level ** .5
+    grey = photo.astype(np.float32).mean(2, keepdims=True) * 0.6 + photo * 0.4
+    weight = strength * level**0.5
     return np.round(grey * (1 - weight) + colour * weight).clip(0, 255).astype(np.uint8)
+
 
 def _save_png(array, path):
     file = io.BytesIO()
@@ -176,48 +221,69 @@ def _save_png(array, path):
 
 # %% ../nbs/12_predict.ipynb #b3081534
 def frames(
-    path: str | Path, # GIF, WebP or APNG; any video if PyAV is installed (pip install av)
-) -> Iterator[np.ndarray]: # (h,w,3) uint8
+    path: str | Path,  # GIF, WebP or APNG; any video if PyAV is installed (pip install av)
+) -> Iterator[np.ndarray]:  # (h,w,3) uint8
     "The frames of an animation or a video, one at a time."
     path = Path(path)
     if path.suffix.lower() in ('.gif', '.webp', '.png', '.apng'):
         with Image.open(path) as im:
-            for frame in ImageSequence.Iterator(im): yield np.array(_to_rgb(frame.copy()))
+            for frame in ImageSequence.Iterator(im):
+                yield np.array(_to_rgb(frame.copy()))
         return
-    try: import av
-    except ImportError as e: raise ImportError(f'{path.suffix} needs PyAV: pip install av') from e
+    try:
+        import av
+    except ImportError as e:
+        raise ImportError(f'{path.suffix} needs PyAV: pip install av') from e
     with av.open(str(path)) as video:
-        for frame in video.decode(video=0): yield frame.to_ndarray(format='rgb24')
+        for frame in video.decode(video=0):
+            yield frame.to_ndarray(format='rgb24')
 
 # %% ../nbs/12_predict.ipynb #4188c723
 VIDEOS = {'.gif', '.apng', '.mp4', '.mov', '.avi', '.mkv', '.webm', '.mpg'}
 
+
 def _jobs(files):
     "(name, what to predict, its picture) of files, folders and videos; or (name, error)."
     for given in map(Path, files):
-        inside = sorted(f for f in given.iterdir() if f.suffix.lower() in PICTURES | VIDEOS) if given.is_dir() else [given]
-        if not inside: yield given.name, ValueError(f'{given} holds no pictures'), None
+        inside = (
+            sorted(f for f in given.iterdir() if f.suffix.lower() in PICTURES | VIDEOS) if given.is_dir() else [given]
+        )
+        if not inside:
+            yield given.name, ValueError(f'{given} holds no pictures'), None
         for f in inside:
             try:
                 if f.suffix.lower() in VIDEOS:
-                    for i, frame in enumerate(frames(f)): yield f'{f.stem}.{i:05d}', None, frame
-                else: yield f.stem, None, read_photo(f)
-            except (ValueError, OSError, ImportError) as e: yield f.name, e, None
+                    for i, frame in enumerate(frames(f)):
+                        yield f'{f.stem}.{i:05d}', None, frame
+                else:
+                    yield f.stem, None, read_photo(f)
+            except (ValueError, OSError, ImportError) as e:
+                yield f.name, e, None
+
 
 def _write(out, name, photo, density, npy, png):
-    for kind, array in (('map', map_image(density)), ('overlay', overlay(photo, density))) if png else (): _save_png(array, out / f'{name}.{kind}.png')
+    for kind, array in (('map', map_image(density)), ('overlay', overlay(photo, density))) if png else ():
+        _save_png(array, out / f'{name}.{kind}.png')
     if npy:
         file = io.BytesIO()
         np.save(file, density)
         write_atomically(out / f'{name}.npy', file.getvalue())
 
+
 def main(
-    argv: list[str] | None = None, # None: the command line's
+    argv: list[str] | None = None,  # None: the command line's
 ):
     "The command `salnas_predict`. A file that cannot be read is said in one sentence, and the others are done; then the exit code is 1."
-    p = argparse.ArgumentParser('salnas_predict', description='Saliency maps of pictures, folders of pictures, or videos.')
+    p = argparse.ArgumentParser(
+        'salnas_predict', description='Saliency maps of pictures, folders of pictures, or videos.'
+    )
     p.add_argument('files', nargs='+', metavar='FILE', help='picture, folder or video')
-    p.add_argument('--out', type=Path, default=Path('saliency'), help='folder for NAME.map.png and NAME.overlay.png (default: %(default)s)')
+    p.add_argument(
+        '--out',
+        type=Path,
+        default=Path('saliency'),
+        help='folder for NAME.map.png and NAME.overlay.png (default: %(default)s)',
+    )
     p.add_argument('--model', type=Path, help='a checkpoint of salnas (default: the one that comes along)')
     p.add_argument('--npy', action='store_true', help='also write the density as NAME.npy')
     p.add_argument('--no-png', action='store_true', help='no pictures, with --npy')
@@ -226,19 +292,23 @@ def main(
     try:
         model = SaliencyModel.load(a.model, 'bf16' if a.bf16 else 'fp32')
         a.out.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as e: sys.exit(f'salnas_predict: {e}')
+    except (OSError, ValueError) as e:
+        sys.exit(f'salnas_predict: {e}')
     bad, done, started, used = 0, 0, time.perf_counter(), {}
     for name, error, photo in tqdm(_jobs(a.files), unit=' pictures', disable=None):
         if error is None:
             try:
                 used[name] = used.get(name, 0) + 1
-                unique = name if used[name] == 1 else f'{name}-{used[name]}' # two folders, one name
+                unique = name if used[name] == 1 else f'{name}-{used[name]}'  # two folders, one name
                 _write(a.out, unique, photo, model.predict(photo), a.npy, not a.no_png)
                 done += 1
-            except (OSError, ValueError) as e: error = e
+            except (OSError, ValueError) as e:
+                error = e
         if error is not None:
             tqdm.write(f'salnas_predict: {error}', file=sys.stderr)
             bad += 1
     seconds = time.perf_counter() - started
-    if done: print(f'{done} maps in {a.out}, {1e3 * seconds / done:.0f} ms each')
-    if bad: sys.exit(1)
+    if done:
+        print(f'{done} maps in {a.out}, {1e3 * seconds / done:.0f} ms each')
+    if bad:
+        sys.exit(1)

@@ -23,8 +23,12 @@ def complexity_groups(
 ) -> list[tuple[int, ...]]:  # per level: positions, in the order of `space.genes`, of the genes it frees
     "Which genes each level of a progressive search frees: the last stage's first; the first stage's at last, with resolution and first width."
     names = list(space.genes)
-    stages = [tuple(names.index(f'{gene}{i}') for gene in ('width', 'depth', 'kernel_size', 'expand_ratio')) for i in range(len(space.stages), 0, -1)]
+    stages = [
+        tuple(names.index(f'{gene}{i}') for gene in ('width', 'depth', 'kernel_size', 'expand_ratio'))
+        for i in range(len(space.stages), 0, -1)
+    ]
     return [*stages[:-1], (names.index('resolution'), names.index('width0'), *stages[-1])]
+
 
 def expansions(
     space: SearchSpace,
@@ -34,7 +38,8 @@ def expansions(
     "`arch` with every combination of choices for the genes of a group, its own among them (PNAS, arXiv 1712.00559: expansion by one block)."
     values, choices = list(space._values(arch)), list(space.genes.values())
     for new in product(*(choices[i] for i in group)):
-        for i, v in zip(group, new): values[i] = v
+        for i, v in zip(group, new):
+            values[i] = v
         yield space._arch(values)
 
 # %% ../nbs/07_progressive.ipynb #de7b12cf
@@ -48,9 +53,16 @@ class Surrogate:
         hidden: int = 64,  # units of the one hidden layer
         steps: int = 200,  # of Adam, on the full batch
         lr: float = 2e-2,
-        weight_decay: float = .3,  # decoupled, as in AdamW
+        weight_decay: float = 0.3,  # decoupled, as in AdamW
     ):
-        self.seed, self.members, self.hidden, self.steps, self.lr, self.weight_decay = seed, members, hidden, steps, lr, weight_decay
+        self.seed, self.members, self.hidden, self.steps, self.lr, self.weight_decay = (
+            seed,
+            members,
+            hidden,
+            steps,
+            lr,
+            weight_decay,
+        )
 
     def fit(
         self,
@@ -60,15 +72,22 @@ class Surrogate:
         "Learn from data; what was learnt before is forgotten."
         x, y = np.asarray(x, 'float32'), np.asarray(y, float).reshape(len(x), -1)
         self.centre, self.varied = x.mean(0), np.ptp(x, 0) > 0
-        self.mean, self.scale = y.mean(0), np.where(np.ptp(y, 0) > 0, y.std(0), 1.)
+        self.mean, self.scale = y.mean(0), np.where(np.ptp(y, 0) > 0, y.std(0), 1.0)
         g = torch.Generator().manual_seed(self.seed)
         share = self._shares(len(x), g)
         normal = lambda *shape: torch.randn(shape, generator=g)
         d, h, m = int(self.varied.sum()), self.hidden, y.shape[1]
-        self.weights = [.1 * normal(self.members, d, h), .1 * normal(self.members, 1, h), .1 * normal(self.members, h, m), torch.zeros(self.members, 1, m)]
+        self.weights = [
+            0.1 * normal(self.members, d, h),
+            0.1 * normal(self.members, 1, h),
+            0.1 * normal(self.members, h, m),
+            torch.zeros(self.members, 1, m),
+        ]
         inputs, targets = self._inputs(x), torch.from_numpy((y - self.mean) / self.scale).float()
         with torch.enable_grad():
-            optimizer = torch.optim.AdamW([w.requires_grad_() for w in self.weights], self.lr, weight_decay=self.weight_decay)
+            optimizer = torch.optim.AdamW(
+                [w.requires_grad_() for w in self.weights], self.lr, weight_decay=self.weight_decay
+            )
             for _ in range(self.steps):
                 optimizer.zero_grad()
                 (share * (self._forward(inputs) - targets) ** 2).sum().backward()
@@ -87,10 +106,13 @@ class Surrogate:
     def _shares(self, n, g):
         "(members, n, 1): each point's weight in each member's loss, 0 for the part left out."
         fold = torch.randperm(n, generator=g) % self.members
-        keep = (fold != torch.arange(self.members)[:, None]).float() if n >= self.members else torch.ones(self.members, n)
+        keep = (
+            (fold != torch.arange(self.members)[:, None]).float() if n >= self.members else torch.ones(self.members, n)
+        )
         return (keep / keep.sum(1, keepdim=True))[..., None]
 
-    def _inputs(self, x): return torch.from_numpy((x - self.centre)[:, self.varied]).expand(self.members, -1, -1)
+    def _inputs(self, x):
+        return torch.from_numpy((x - self.centre)[:, self.varied]).expand(self.members, -1, -1)
 
     def _forward(self, inputs):
         w1, b1, w2, b2 = self.weights
@@ -103,20 +125,42 @@ def encode_shared(
 ) -> np.ndarray:  # (n, D + 4) float32
     "One-hot genes and, for width, depth, kernel size and expand ratio, the sum over stages of the choice's position in [0,1] (after PNAS's average over blocks, arXiv 1712.00559)."
     genes = list(space.genes.items())
-    tables = [({v: np.eye(len(c), dtype='float32')[i] if len(c) > 1 else np.zeros(0, 'float32') for i, v in enumerate(c)},
-               {v: i / max(1, len(c) - 1) for i, v in enumerate(sorted(c))}) for _, c in genes]
-    kinds = [[i for i, (name, _) in enumerate(genes) if name.startswith(kind) and name != 'width0'] for kind in ('width', 'depth', 'kernel_size', 'expand_ratio')]
+    tables = [
+        (
+            {v: np.eye(len(c), dtype='float32')[i] if len(c) > 1 else np.zeros(0, 'float32') for i, v in enumerate(c)},
+            {v: i / max(1, len(c) - 1) for i, v in enumerate(sorted(c))},
+        )
+        for _, c in genes
+    ]
+    kinds = [
+        [i for i, (name, _) in enumerate(genes) if name.startswith(kind) and name != 'width0']
+        for kind in ('width', 'depth', 'kernel_size', 'expand_ratio')
+    ]
     rows = [space._values(a) for a in archs]
-    return np.stack([np.concatenate([*(one[v] for (one, _), v in zip(tables, r)), [sum(tables[i][1][r[i]] for i in of) for of in kinds]]) for r in rows]).astype('float32')
+    return np.stack(
+        [
+            np.concatenate(
+                [*(one[v] for (one, _), v in zip(tables, r)), [sum(tables[i][1][r[i]] for i in of) for of in kinds]]
+            )
+            for r in rows
+        ]
+    ).astype('float32')
 
 # %% ../nbs/07_progressive.ipynb #9835abaf
-def _signs(history): return np.array([-1 if kind == 'max' and not isinstance(o, tuple) else 1 for o, kind in history.objectives.items()])
+def _signs(history):
+    return np.array([-1 if kind == 'max' and not isinstance(o, tuple) else 1 for o, kind in history.objectives.items()])
+
 
 def _correlations(a, b):
     "Spearman's and Kendall's rank correlation (tau-b) of two vectors; NaN for fewer than three pairs or a constant."
-    if len(a) < 3 or not (np.ptp(a) and np.ptp(b)): return {'spearman': np.nan, 'kendall': np.nan}
+    if len(a) < 3 or not (np.ptp(a) and np.ptp(b)):
+        return {'spearman': np.nan, 'kendall': np.nan}
     x, y = (np.sign(v[:, None] - v[None]) for v in (a, b))
-    return {'spearman': np.corrcoef(pd.Series(a).rank(), pd.Series(b).rank())[0, 1], 'kendall': (x * y).sum() / np.sqrt((x ** 2).sum() * (y ** 2).sum())}
+    return {
+        'spearman': np.corrcoef(pd.Series(a).rank(), pd.Series(b).rank())[0, 1],
+        'kendall': (x * y).sum() / np.sqrt((x**2).sum() * (y**2).sum()),
+    }
+
 
 def prediction_quality(
     history: History,  # of a progressive search: its trials' notes hold level and prediction
@@ -135,30 +179,41 @@ def prediction_quality(
 def _parents(strategy, level, evidence):
     "What a level expands: the best so far whose frozen genes are the smallest; or the smallest architecture."
     space, archs, building = strategy.space, [t.arch for t in evidence.done], level <= len(strategy.groups)
-    if not archs: return [space.min()]
+    if not archs:
+        return [space.min()]
     values, least = evidence.values(), space._values(space.min())
-    if strategy.constraint and building: values = np.column_stack([values, [strategy.constraint.cost(a) for a in archs]])
-    frozen = [i for g in strategy.groups[level - 1:] for i in g]
+    if strategy.constraint and building:
+        values = np.column_stack([values, [strategy.constraint.cost(a) for a in archs]])
+    frozen = [i for g in strategy.groups[level - 1 :] for i in g]
     simple = [archs[i] for i in ranking(values) if all(space._values(archs[i])[j] == least[j] for j in frozen)]
-    return simple[:strategy.per_level] or [space.min()]
+    return simple[: strategy.per_level] or [space.min()]
+
 
 def _candidates(strategy, level, evidence):
     "Allowed expansions in random order, at most `pool`, with the number of their parent."
-    groups, found = strategy.groups[level - 1:level] or strategy.groups, {}
+    groups, found = strategy.groups[level - 1 : level] or strategy.groups, {}
     for i, parent in enumerate(_parents(strategy, level, evidence)):
-        for a in (a for g in groups for a in expansions(strategy.space, parent, g)): found.setdefault(a, i)
+        for a in (a for g in groups for a in expansions(strategy.space, parent, g)):
+            found.setdefault(a, i)
     archs = [a for a in found if strategy.allows(a)]
-    return {archs[i]: found[archs[i]] for i in np.random.default_rng([strategy.seed, 1, level]).permutation(len(archs))[:strategy.pool]}
+    return {
+        archs[i]: found[archs[i]]
+        for i in np.random.default_rng([strategy.seed, 1, level]).permutation(len(archs))[: strategy.pool]
+    }
+
 
 def _in_turn(order, parent):
     "Of (architecture, prediction), best first: each parent's best child, then each parent's second best ..."
     place, seen = [], {}
-    for a, _ in order: place.append(seen.get(parent[a], 0)); seen[parent[a]] = place[-1] + 1
+    for a, _ in order:
+        place.append(seen.get(parent[a], 0))
+        seen[parent[a]] = place[-1] + 1
     return [order[i] for i in np.argsort(place, kind='stable')]
 
 # %% ../nbs/07_progressive.ipynb #d3768b79
 class ProgressiveSearch(Strategy):
     "PNAS (arXiv 1712.00559) on stages: free one stage per level, let a surrogate choose among the expansions of the best, evaluate, refit."
+
     tries = 20
     enough = 5  # trials with scores, for a surrogate to be fitted
 
@@ -173,8 +228,15 @@ class ProgressiveSearch(Strategy):
         surrogate: Callable[[int], Surrogate] = Surrogate,  # seed -> with `fit` and `predict`
     ):
         super().__init__(space, seed, constraint, objectives)
-        if not (per_level >= 1 and pool >= 1): raise ValueError(f'per_level and pool must be at least 1, got {per_level} and {pool}')
-        self.per_level, self.pool, self.surrogate, self.groups, self._cache = per_level, pool, surrogate, complexity_groups(space), {}
+        if not (per_level >= 1 and pool >= 1):
+            raise ValueError(f'per_level and pool must be at least 1, got {per_level} and {pool}')
+        self.per_level, self.pool, self.surrogate, self.groups, self._cache = (
+            per_level,
+            pool,
+            surrogate,
+            complexity_groups(space),
+            {},
+        )
 
     @property
     def level(self) -> int:
@@ -194,15 +256,21 @@ class ProgressiveSearch(Strategy):
         "The level's candidates, best predicted first, with the prediction for each objective; None: nothing to predict from."
         evidence = self.evidence(level)
         key, old = (self.constraint, tuple(evidence.done)), [t.arch for t in evidence.done]
-        if self._cache.get(level, [None])[0] == key: return self._cache[level][1]
+        if self._cache.get(level, [None])[0] == key:
+            return self._cache[level][1]
         parent = _candidates(self, level, evidence)
         archs = [] if self.archs.issuperset(parent) else list(parent)  # used up: nothing to fit for
         order = [(a, None) for a in archs]
         if len(old) >= self.enough and archs:
-            seed = int(np.random.default_rng([self.seed, 2, level]).integers(2 ** 31))
-            values = self.surrogate(seed).fit(encode_shared(self.space, old), evidence.values()).predict(encode_shared(self.space, archs))[0]
+            seed = int(np.random.default_rng([self.seed, 2, level]).integers(2**31))
+            values = (
+                self.surrogate(seed)
+                .fit(encode_shared(self.space, old), evidence.values())
+                .predict(encode_shared(self.space, archs))[0]
+            )
             order = [(archs[i], (values[i] * _signs(self)).tolist()) for i in ranking(values)]
-            if self.constraint and level <= len(self.groups): order = _in_turn(order, parent)
+            if self.constraint and level <= len(self.groups):
+                order = _in_turn(order, parent)
         self._cache[level] = key, order
         return order
 
@@ -210,7 +278,8 @@ class ProgressiveSearch(Strategy):
         first = self.level
         for level in range(first, max(first, len(self.groups)) + 2):
             for arch, predicted in self.order(level):
-                if arch not in self.archs: return Trial(arch, info={'level': level} | ({'predicted': predicted} if predicted else {}))
+                if arch not in self.archs:
+                    return Trial(arch, info={'level': level} | ({'predicted': predicted} if predicted else {}))
         return self.space.sample(rng)
 
     def quality(self) -> pd.DataFrame:

@@ -24,11 +24,14 @@ def rank_correlation(
 ) -> dict[str, float]:  # 'spearman' and 'kendall' in [-1,1]; NaN when one side is constant
     "Spearman's rho and Kendall's tau-b over the pairs in which both are numbers. Fewer than 3 such pairs are a ValueError."
     a, b = np.asarray(a, float), np.asarray(b, float)
-    if a.shape != b.shape or a.ndim != 1: raise ValueError(f'rank correlation needs two sequences of one length, got shapes {a.shape} and {b.shape}')
+    if a.shape != b.shape or a.ndim != 1:
+        raise ValueError(f'rank correlation needs two sequences of one length, got shapes {a.shape} and {b.shape}')
     both = ~(np.isnan(a) | np.isnan(b))
-    if both.sum() < 3: raise ValueError(f'rank correlation needs at least 3 networks with both scores, got {both.sum()}')
+    if both.sum() < 3:
+        raise ValueError(f'rank correlation needs at least 3 networks with both scores, got {both.sum()}')
     a, b = a[both], b[both]
-    if (a == a[0]).all() or (b == b[0]).all(): return {'spearman': float('nan'), 'kendall': float('nan')}
+    if (a == a[0]).all() or (b == b[0]).all():
+        return {'spearman': float('nan'), 'kendall': float('nan')}
     return {'spearman': float(stats.spearmanr(a, b).statistic), 'kendall': float(stats.kendalltau(a, b).statistic)}
 
 # %% ../nbs/08_proxies.ipynb #535e0c57
@@ -40,7 +43,8 @@ def one_mutation(
     "`arch` with one gene, drawn uniformly of those with a choice, set to another of its values (after EcoNAS, arXiv 2001.01233)."
     values, genes = list(space._values(space.check(arch))), list(space.genes.values())
     free = [i for i, c in enumerate(genes) if len(c) > 1]
-    if not free: return arch
+    if not free:
+        return arch
     i = free[rng.integers(len(free))]
     others = [c for c in genes[i] if c != values[i]]
     values[i] = others[rng.integers(len(others))]
@@ -52,23 +56,30 @@ def best_first(
     trials: Sequence[Trial],  # some of its `done`, all of one budget
 ) -> list[Trial]:
     "Those trials in the order of their scores, best first, compared with one another alone: also ranks of a tuple of names are among them."
-    if not trials: return []
+    if not trials:
+        return []
     own = History(history.space, history.objectives)
     own.tell(trials, [history.known[t] for t in trials])
     values = own.values()
     return [trials[i] for i in (ranking(values) if values.shape[1] > 1 else values[:, 0].argsort(kind='stable'))]
+
 
 def _mothers(groups, shares, progress):
     "The group whose turn it is after `progress` (0 to 1) of a cycle's children; in place of an empty one, the nearest."
     turn = np.searchsorted(np.cumsum(shares), progress * sum(shares))
     return next((groups[i] for i in sorted(range(len(groups)), key=lambda i: abs(i - turn)) if groups[i]), [])
 
+
 def _check(budgets, promote, mothers, initial, children, patience):
     n = len(budgets)
-    if min(initial, children, patience) < 1: raise ValueError(f'initial, children and patience must be at least 1, got {initial}, {children} and {patience}')
-    if not n or any(a >= b for a, b in zip((0., *budgets), budgets)): raise ValueError(f'budgets must be positive and ascending, got {budgets}')
+    if min(initial, children, patience) < 1:
+        raise ValueError(f'initial, children and patience must be at least 1, got {initial}, {children} and {patience}')
+    if not n or any(a >= b for a, b in zip((0.0, *budgets), budgets)):
+        raise ValueError(f'budgets must be positive and ascending, got {budgets}')
     if len(promote) != n - 1 or len(mothers) != n or min(*promote, *mothers, 0) < 0 or sum(mothers) <= 0:
-        raise ValueError(f'{n} budgets need {n - 1} numbers to promote and {n} shares of mothers, none negative, got {promote} and {mothers}')
+        raise ValueError(
+            f'{n} budgets need {n - 1} numbers to promote and {n} shares of mothers, none negative, got {promote} and {mothers}'
+        )
 
 # %% ../nbs/08_proxies.ipynb #2af14216
 class HierarchicalProxySearch(Strategy):
@@ -80,7 +91,11 @@ class HierarchicalProxySearch(Strategy):
         seed: int = 0,
         constraint: AtMost | None = None,
         objectives: Mapping[str | tuple[str, ...], str] | str = 'CC',
-        budgets: Sequence[float] = (20, 40, 60),  # ascending, of the groups e1, e2, e3: epochs in all; or shares such as (.25, .5, 1) for `SharedWeights`
+        budgets: Sequence[float] = (
+            20,
+            40,
+            60,
+        ),  # ascending, of the groups e1, e2, e3: epochs in all; or shares such as (.25, .5, 1) for `SharedWeights`
         initial: int = 16,  # random trials at the beginning
         children: int = 16,  # per cycle
         promote: Sequence[int] = (8, 4),  # per cycle from e1 to e2, and from e2 to e3
@@ -94,7 +109,9 @@ class HierarchicalProxySearch(Strategy):
 
     def cycles(self) -> list[int]:
         "The cycle of each known trial in their order, and last that of the next one. 0: the random beginning."
-        young = accumulate((t.budget == self.budgets[0] for t in self.known), initial=0)  # trials of the first budget before each
+        young = accumulate(
+            (t.budget == self.budgets[0] for t in self.known), initial=0
+        )  # trials of the first budget before each
         return [max(0, 1 + (n - self.initial) // self.children) for n in young]
 
     def groups(
@@ -106,8 +123,12 @@ class HierarchicalProxySearch(Strategy):
         last, top = {}, {}
         for (t, scores), c in zip(self.known.items(), cycles):
             last[t.arch] = c
-            if scores and t.budget in self.budgets and c < before and t.budget >= top.get(t.arch, t).budget: top[t.arch] = t
-        return [best_first(self, [t for t in top.values() if t.budget == b and now - last[t.arch] < self.patience]) for b in self.budgets]
+            if scores and t.budget in self.budgets and c < before and t.budget >= top.get(t.arch, t).budget:
+                top[t.arch] = t
+        return [
+            best_first(self, [t for t in top.values() if t.budget == b and now - last[t.arch] < self.patience])
+            for b in self.budgets
+        ]
 
     def _asked(self, budget, cycles):
         "How many trials of that budget the present cycle has had."
@@ -118,15 +139,21 @@ class HierarchicalProxySearch(Strategy):
         most = {t.arch: t.budget for t in sorted(self.known, key=lambda t: t.budget)}
         for group, limit, start, budget in zip(groups, limits, self.budgets, self.budgets[1:]):
             free = (t.arch for t in group if most[t.arch] < budget and self.allows(t.arch))
-            if self._asked(budget, self.cycles()) < limit and (arch := next(free, None)): return Trial(arch, budget, start)
+            if self._asked(budget, self.cycles()) < limit and (arch := next(free, None)):
+                return Trial(arch, budget, start)
 
     def propose(self, rng):
-        if not (n := len(self._group)): return self.space.sample(rng)
+        if not (n := len(self._group)):
+            return self.space.sample(rng)
         return one_mutation(self.space, self._group[rng.integers(n, size=n // 4 + 1).min()].arch, rng)
 
     def _next(self, rng):
         groups = self.groups((cycles := self.cycles())[-1])
-        if trial := self._promotion(groups, self.promote): return trial
-        self._group = _mothers(groups, self.mothers, (self._asked(self.budgets[0], cycles) + .5) / self.children)  # for `propose`, which may be asked often for one trial
-        if trial := super()._next(rng): return replace(trial, budget=self.budgets[0])
+        if trial := self._promotion(groups, self.promote):
+            return trial
+        self._group = _mothers(
+            groups, self.mothers, (self._asked(self.budgets[0], cycles) + 0.5) / self.children
+        )  # for `propose`, which may be asked often for one trial
+        if trial := super()._next(rng):
+            return replace(trial, budget=self.budgets[0])
         return self._promotion(self.groups(), [np.inf] * len(self.promote))

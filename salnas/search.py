@@ -47,30 +47,36 @@ __all__ = ['COLUMNS', 'ATTEMPTS', 'SCORES', 'Trial', 'AtMost', 'fronts', 'crowdi
 @dataclass(frozen=True)
 class Trial:
     "An architecture to evaluate, and how thoroughly."
+
     arch: Arch
-    budget: float = 1.  # in units that the evaluator understands: epochs, or a share of the validation part
-    start: float = 0.  # of which so many were spent on this architecture by an earlier trial
+    budget: float = 1.0  # in units that the evaluator understands: epochs, or a share of the validation part
+    start: float = 0.0  # of which so many were spent on this architecture by an earlier trial
     info: dict = field(default_factory=dict, compare=False)  # the strategy's own notes; JSON
 
     @property
-    def cost(self) -> float: return self.budget - self.start  # what it takes from the budget of a search
+    def cost(self) -> float:
+        return self.budget - self.start  # what it takes from the budget of a search
 
 # %% ../nbs/06_search.ipynb #8006a44e
 @dataclass(frozen=True)
 class AtMost:
     "A constraint: the architecture's cost, known before any evaluation, is at most `limit`."
+
     cost: Callable[[Arch], float]  # grows with each gene, as MACs, parameters and (nearly) latency do
     limit: float
     name: str = 'cost'  # for messages, with its unit: 'MACs'
 
-    def allows(self, arch: Arch) -> bool: return self.cost(arch) <= self.limit
+    def allows(self, arch: Arch) -> bool:
+        return self.cost(arch) <= self.limit
 
     def check(self, space: SearchSpace):
         "ValueError when not even the smallest architecture is allowed, with how far it is from the limit."
         least = self.cost(space.min())
         if not least <= self.limit:
             more = f'{least / self.limit - 1:.0%}' if self.limit > 0 else f'{least - self.limit:.4g}'
-            raise ValueError(f'no architecture of {space.name!r} meets {self.name} <= {self.limit:.4g}: the cheapest has {least:.4g}, {more} more; raise the limit or take a smaller space')
+            raise ValueError(
+                f'no architecture of {space.name!r} meets {self.name} <= {self.limit:.4g}: the cheapest has {least:.4g}, {more} more; raise the limit or take a smaller space'
+            )
 
 # %% ../nbs/06_search.ipynb #f5a2878c
 def fronts(
@@ -81,7 +87,8 @@ def fronts(
     beats = (values[:, None] <= values[None]).all(-1) & (values[:, None] < values[None]).any(-1)  # row dominates column
     rank, left = np.full(len(values), -1), np.ones(len(values), bool)
     for r in count():
-        if not left.any(): return rank
+        if not left.any():
+            return rank
         front = left & ~beats[left].any(0)
         rank[front], left = r, left & ~front
 
@@ -95,7 +102,8 @@ def crowding(
     for v in values.T:
         order, reach = np.argsort(v, kind='stable'), np.ptp(v)
         distance[order[[0, -1]]] = np.inf
-        if reach > 0: distance[order[1:-1]] += (v[order[2:]] - v[order[:-2]]) / reach
+        if reach > 0:
+            distance[order[1:-1]] += (v[order[2:]] - v[order[:-2]]) / reach
     return distance
 
 
@@ -105,7 +113,8 @@ def ranking(
     "Order by NSGA-II: the lower front first, within a front the lonelier point."
     rank = fronts(values)
     lonely = np.zeros(len(rank))
-    for r in set(rank): lonely[rank == r] = crowding(np.asarray(values, float)[rank == r])
+    for r in set(rank):
+        lonely[rank == r] = crowding(np.asarray(values, float)[rank == r])
     return np.lexsort((-lonely, rank))
 
 # %% ../nbs/06_search.ipynb #8aff42bb
@@ -116,19 +125,24 @@ def steps_up(
     "The architectures that differ from `arch` by the next larger choice of one gene."
     values, genes = space._values(arch), [sorted(c) for c in space.genes.values()]
     for i, (v, choices) in enumerate(zip(values, genes)):
-        if v != choices[-1]: yield space._arch([*values[:i], choices[choices.index(v) + 1], *values[i + 1:]])
+        if v != choices[-1]:
+            yield space._arch([*values[:i], choices[choices.index(v) + 1], *values[i + 1 :]])
+
 
 def every_arch(
     space: SearchSpace,
     constraint: AtMost | Strategy | None = None,  # whatever has `allows`
 ) -> Iterator[Arch]:
     "All allowed architectures, small ones first. Complete when the cost grows with every gene."
-    if constraint and not constraint.allows(space.min()): return
+    if constraint and not constraint.allows(space.min()):
+        return
     queue, seen = deque([space.min()]), {space.min()}
     while queue:
         yield (arch := queue.popleft())
         new = [a for a in steps_up(space, arch) if a not in seen and (constraint is None or constraint.allows(a))]
-        seen.update(new); queue.extend(new)
+        seen.update(new)
+        queue.extend(new)
+
 
 def shrunk(
     space: SearchSpace,
@@ -140,7 +154,8 @@ def shrunk(
     values, genes = list(space._values(arch)), [sorted(c) for c in space.genes.values()]
     while not constraint.allows(arch):
         high = [i for i, c in enumerate(genes) if values[i] != c[0]]
-        if not high: return arch
+        if not high:
+            return arch
         i = high[rng.integers(len(high))]
         values[i] = genes[i][genes[i].index(values[i]) - 1]
         arch = space._arch(values)
@@ -162,9 +177,15 @@ class History:
     ):
         self.space = space
         self.objectives = {objectives: 'max'} if isinstance(objectives, (str, tuple)) else dict(objectives)
-        if not self.objectives or not set(self.objectives.values()) <= {'max', 'min'}: raise ValueError(f"objectives map names of scores to 'max' or 'min', got {objectives!r}")
-        if taken := set(self.names) & COLUMNS: raise ValueError(f'scores cannot be named {sorted(taken)}: the table of a search has columns of these names')
-        self.known: dict[Trial, dict | None] = {}  # in the order they became known: scores, None: failed, {}: not told yet
+        if not self.objectives or not set(self.objectives.values()) <= {'max', 'min'}:
+            raise ValueError(f"objectives map names of scores to 'max' or 'min', got {objectives!r}")
+        if taken := set(self.names) & COLUMNS:
+            raise ValueError(
+                f'scores cannot be named {sorted(taken)}: the table of a search has columns of these names'
+            )
+        self.known: dict[
+            Trial, dict | None
+        ] = {}  # in the order they became known: scores, None: failed, {}: not told yet
 
     @property
     def names(self) -> list[str]:
@@ -173,24 +194,33 @@ class History:
 
     def register(self, trials: Iterable[Trial]):
         "Take note of trials that somebody is evaluating. An architecture of another space is a ValueError."
-        for t in trials: self.space.check(t.arch); self.known.setdefault(t, {})
+        for t in trials:
+            self.space.check(t.arch)
+            self.known.setdefault(t, {})
 
     def forget(self, trial: Trial):
         "Take back a trial that nobody evaluates after all, so that it may be asked for again."
-        if self.known.get(trial) == {}: del self.known[trial]
+        if self.known.get(trial) == {}:
+            del self.known[trial]
 
     def tell(
         self,
         trials: Sequence[Trial],  # also ones that this object did not ask for
-        scores: Sequence[Mapping[str, float] | None],  # one per trial: scores by name, more names are kept; None: it failed
+        scores: Sequence[
+            Mapping[str, float] | None
+        ],  # one per trial: scores by name, more names are kept; None: it failed
     ):
         "Hear what came of trials. A score that is not finite counts as failed; a missing name, or a trial told twice, is a ValueError."
-        if len(trials) != len(scores): raise ValueError(f'{len(trials)} trials need as many scores, got {len(scores)}')
+        if len(trials) != len(scores):
+            raise ValueError(f'{len(trials)} trials need as many scores, got {len(scores)}')
         for t, s in zip(trials, scores):
-            if self.known.get(t): raise ValueError(f'this trial has been told already: {t}')
-            if s is not None and (missing := [n for n in self.names if n not in s]): raise ValueError(f'scores lack {missing}, they have {sorted(s)}')
+            if self.known.get(t):
+                raise ValueError(f'this trial has been told already: {t}')
+            if s is not None and (missing := [n for n in self.names if n not in s]):
+                raise ValueError(f'scores lack {missing}, they have {sorted(s)}')
         self.register(trials)
-        for t, s in zip(trials, scores): self.known[t] = dict(s) if s is not None and all(math.isfinite(s[n]) for n in self.names) else None
+        for t, s in zip(trials, scores):
+            self.known[t] = dict(s) if s is not None and all(math.isfinite(s[n]) for n in self.names) else None
 
     @property
     def done(self) -> list[Trial]:
@@ -200,7 +230,12 @@ class History:
     def values(self) -> np.ndarray:
         "(n, m) objectives of `done`, turned so that smaller is better."
         table = pd.DataFrame([self.known[t] for t in self.done], columns=self.names, dtype=float)
-        columns = [table[list(o)].rank(ascending=kind == 'min').mean(axis=1) if isinstance(o, tuple) else table[o] * (-1 if kind == 'max' else 1) for o, kind in self.objectives.items()]
+        columns = [
+            table[list(o)].rank(ascending=kind == 'min').mean(axis=1)
+            if isinstance(o, tuple)
+            else table[o] * (-1 if kind == 'max' else 1)
+            for o, kind in self.objectives.items()
+        ]
         return np.stack([c.to_numpy() for c in columns], 1)
 
     def pareto(self) -> list[tuple[Trial, dict]]:
@@ -214,6 +249,7 @@ class History:
 # %% ../nbs/06_search.ipynb #0447e35b
 class Strategy(History):
     "What all strategies share. A strategy of its own says in `propose` which trial comes next."
+
     tries = 100  # proposals per trial before twenty are made smaller, and then an unseen architecture looked up
 
     def __init__(
@@ -229,10 +265,12 @@ class Strategy(History):
 
     def constrain(self, constraint: AtMost | None):
         "Set the constraint for all further proposals; ValueError when no architecture meets it."
-        if constraint is not None: constraint.check(self.space)
+        if constraint is not None:
+            constraint.check(self.space)
         self.constraint, self._walk = constraint, None
 
-    def allows(self, arch: Arch) -> bool: return self.constraint is None or self.constraint.allows(arch)
+    def allows(self, arch: Arch) -> bool:
+        return self.constraint is None or self.constraint.allows(arch)
 
     def register(self, trials):
         super().register(trials)
@@ -246,7 +284,8 @@ class Strategy(History):
         "Up to `n` new trials; fewer when the space is exhausted."
         trials = []
         for _ in range(n):
-            if (trial := self._next(np.random.default_rng([self.seed, len(self.known)]))) is None: break
+            if (trial := self._next(np.random.default_rng([self.seed, len(self.known)]))) is None:
+                break
             self.register([trial])
             trials.append(trial)
         return trials
@@ -259,15 +298,19 @@ class Strategy(History):
         self.notes = {}
         for k in range(self.tries + 20):
             found = self.propose(rng)
-            if isinstance(found, Trial): return found
-            if k >= self.tries and not self.allows(found): found = shrunk(self.space, found, self, rng)
-            if found not in self.archs and self.allows(found): return Trial(found, info=self.notes)
+            if isinstance(found, Trial):
+                return found
+            if k >= self.tries and not self.allows(found):
+                found = shrunk(self.space, found, self, rng)
+            if found not in self.archs and self.allows(found):
+                return Trial(found, info=self.notes)
         self._walk = self._walk or every_arch(self.space, self)
         return next((Trial(a) for a in self._walk if a not in self.archs), None)
 
 # %% ../nbs/06_search.ipynb #b28c989d
 class RandomSearch(Strategy):
     "Every gene drawn uniformly (of what the constraint allows)."
+
     tries = 300
 
 # %% ../nbs/06_search.ipynb #504c10db
@@ -279,30 +322,37 @@ class Evolution(Strategy):
         space: SearchSpace,
         seed: int = 0,
         constraint: AtMost | None = None,
-        objectives: Mapping[str | tuple[str, ...], str] | str = 'CC',  # the last of several divides the archive into bins
+        objectives: Mapping[str | tuple[str, ...], str]
+        | str = 'CC',  # the last of several divides the archive into bins
         population: int = 16,  # random trials at the beginning, the smallest architecture among them
         bins: int = 16,  # of the last objective's range so far; or how many are parents when there is one objective
-        p_mutate: float = .2,  # per gene
+        p_mutate: float = 0.2,  # per gene
     ):
         super().__init__(space, seed, constraint, objectives)
-        if len(self.objectives) > 2: raise ValueError(f'the archive is divided by one objective and sorted by another: give at most two, got {list(self.objectives)}')
+        if len(self.objectives) > 2:
+            raise ValueError(
+                f'the archive is divided by one objective and sorted by another: give at most two, got {list(self.objectives)}'
+            )
         self.population, self.bins, self.p_mutate = population, bins, p_mutate
 
     def parents(self) -> list[Arch]:
         "The archive: the best trial of each bin."
         values, archs = self.values(), [t.arch for t in self.done]
-        if values.shape[1] == 1: return [archs[i] for i in values[:, 0].argsort(kind='stable')[:self.bins]]
+        if values.shape[1] == 1:
+            return [archs[i] for i in values[:, 0].argsort(kind='stable')[: self.bins]]
         cost = values[:, -1]
-        where = np.minimum(((cost - cost.min()) / (np.ptp(cost) or 1.) * self.bins).astype(int), self.bins - 1)
+        where = np.minimum(((cost - cost.min()) / (np.ptp(cost) or 1.0) * self.bins).astype(int), self.bins - 1)
         order = values[:, 0].argsort(kind='stable')
         return [archs[i] for i in {where[i]: i for i in order[::-1]}.values()]  # the best of a bin is entered last
 
     def propose(self, rng):
-        if not self.known: return self.space.min()
-        if len(self.known) < self.population or not self.done: return self.space.sample(rng)
+        if not self.known:
+            return self.space.min()
+        if len(self.known) < self.population or not self.done:
+            return self.space.sample(rng)
         parents = self.parents()
         a, b = (parents[i] for i in rng.integers(len(parents), size=2))
-        return self.space.mutate(a, self.p_mutate, rng) if rng.random() < .5 else self.space.crossover(a, b, rng)
+        return self.space.mutate(a, self.p_mutate, rng) if rng.random() < 0.5 else self.space.crossover(a, b, rng)
 
 # %% ../nbs/06_search.ipynb #32ef1661
 class EarlyExitEvolution(Strategy):
@@ -314,17 +364,20 @@ class EarlyExitEvolution(Strategy):
         seed: int = 0,
         constraint: AtMost | None = None,
         objectives: Mapping[str | tuple[str, ...], str] | str = 'CC',
-        early_exit: AtMost | None = None,  # beta: what costs more is thrown away unseen; None: only the constraint counts
+        early_exit: AtMost
+        | None = None,  # beta: what costs more is thrown away unseen; None: only the constraint counts
         population: int = 16,  # random trials at the beginning
-        retain: float = .1,  # share of all trials, but at least 4 trials, that may be parents
-        p_mutate: float = .1,  # per gene
+        retain: float = 0.1,  # share of all trials, but at least 4 trials, that may be parents
+        p_mutate: float = 0.1,  # per gene
     ):
         super().__init__(space, seed, constraint, objectives)
-        if early_exit is not None: early_exit.check(space)
+        if early_exit is not None:
+            early_exit.check(space)
         self.early_exit, self.population, self.retain, self.p_mutate = early_exit, population, retain, p_mutate
         self.exits = 0  # candidates thrown away by `early_exit` so far
 
-    def allows(self, arch): return super().allows(arch) and (self.early_exit is None or self.early_exit.allows(arch))
+    def allows(self, arch):
+        return super().allows(arch) and (self.early_exit is None or self.early_exit.allows(arch))
 
     def propose(self, rng):
         arch = self._candidate(rng)
@@ -332,55 +385,76 @@ class EarlyExitEvolution(Strategy):
         return arch
 
     def _candidate(self, rng):
-        if len(self.known) < self.population or len(self.done) < 2: return self.space.sample(rng)
+        if len(self.known) < self.population or len(self.done) < 2:
+            return self.space.sample(rng)
         order = ranking(self.values())
-        parents = [self.done[i].arch for i in order[:max(4, math.ceil(self.retain * len(order)))]]
-        a, b = (parents[rng.integers(len(parents), size=max(1, len(parents) // 2)).min()] for _ in range(2))  # the better ranked of a tournament
+        parents = [self.done[i].arch for i in order[: max(4, math.ceil(self.retain * len(order)))]]
+        a, b = (
+            parents[rng.integers(len(parents), size=max(1, len(parents) // 2)).min()] for _ in range(2)
+        )  # the better ranked of a tournament
         return self.space.mutate(self.space.crossover(a, b, rng), self.p_mutate, rng)
 
 # %% ../nbs/06_search.ipynb #342cbdc7
 def _optuna():
     "Optuna, or how to get it."
-    try: return importlib.import_module('optuna')
-    except ImportError as e: raise ImportError('this needs optuna: pip install "salnas[search]"') from e
+    try:
+        return importlib.import_module('optuna')
+    except ImportError as e:
+        raise ImportError('this needs optuna: pip install "salnas[search]"') from e
+
 
 @contextlib.contextmanager
 def _quiet(optuna):
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try: yield
-    finally: optuna.logging.set_verbosity(level)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(level)
 
-def _distributions(space): return {g: _optuna().distributions.CategoricalDistribution(c) for g, c in space.genes.items()}
 
-def _params(space, arch): return dict(zip(space.genes, space._values(arch)))
+def _distributions(space):
+    return {g: _optuna().distributions.CategoricalDistribution(c) for g, c in space.genes.items()}
+
+
+def _params(space, arch):
+    return dict(zip(space.genes, space._values(arch)))
+
 
 class OptunaStrategy(Strategy):
     "A sampler of Optuna that never repeats. Its studies live in memory, filled with what has been told."
+
     tries, study, anew = 20, None, False  # anew: begin the study in memory anew for each trial
 
-    def sampler(self, seed: int): raise RuntimeError('use TPESearch or NSGA2Search')  # makes the sampler of one trial
+    def sampler(self, seed: int):
+        raise RuntimeError('use TPESearch or NSGA2Search')  # makes the sampler of one trial
 
     def _next(self, rng):
         told = list(zip(self.done, self.values().tolist()))
-        if self.study is None or self.anew or self._told != told[:len(self._told)]: self._begin()  # ranks change with every trial
+        if self.study is None or self.anew or self._told != told[: len(self._told)]:
+            self._begin()  # ranks change with every trial
         genes, create = _distributions(self.space), _optuna().create_trial
-        for t, v in told[len(self._told):]: self.study.add_trial(create(params=_params(self.space, t.arch), distributions=genes, values=v, system_attrs=t.info))
+        for t, v in told[len(self._told) :]:
+            self.study.add_trial(
+                create(params=_params(self.space, t.arch), distributions=genes, values=v, system_attrs=t.info)
+            )
         self._told = told
         return super()._next(rng)
 
     def _begin(self):
         optuna = _optuna()
-        with _quiet(optuna): self.study, self._told = optuna.create_study(directions=['minimize'] * len(self.objectives)), []
+        with _quiet(optuna):
+            self.study, self._told = optuna.create_study(directions=['minimize'] * len(self.objectives)), []
 
     def propose(self, rng):
-        self.study.sampler = self.sampler(int(rng.integers(2 ** 31)))
+        self.study.sampler = self.sampler(int(rng.integers(2**31)))
         drawn = self.study.ask(_distributions(self.space))
         self.notes = self.keep(self.study.get_trials(deepcopy=False)[drawn.number].system_attrs)
         self.study.tell(drawn, state=_optuna().trial.TrialState.FAIL)
         return self.space._arch([drawn.params[g] for g in self.space.genes])
 
-    def keep(self, attributes: dict) -> dict: return {}  # what of Optuna's own attributes of a trial it must find again
+    def keep(self, attributes: dict) -> dict:
+        return {}  # what of Optuna's own attributes of a trial it must find again
 
 # %% ../nbs/06_search.ipynb #0132d3c3
 class TPESearch(OptunaStrategy):
@@ -399,11 +473,15 @@ class TPESearch(OptunaStrategy):
         self.startup, self.candidates = startup, candidates
         _optuna()
 
-    def sampler(self, seed): return _optuna().samplers.TPESampler(seed=seed, n_startup_trials=self.startup, n_ei_candidates=self.candidates, multivariate=True)
+    def sampler(self, seed):
+        return _optuna().samplers.TPESampler(
+            seed=seed, n_startup_trials=self.startup, n_ei_candidates=self.candidates, multivariate=True
+        )
 
 
 class NSGA2Search(OptunaStrategy):
     "NSGA-II with uniform crossover, by Optuna (extra `search`)."
+
     anew = True  # it remembers parents in the study, which a resumed search could not
 
     def __init__(
@@ -418,14 +496,17 @@ class NSGA2Search(OptunaStrategy):
         self.population = population
         _optuna()
 
-    def sampler(self, seed): return _optuna().samplers.NSGAIISampler(seed=seed, population_size=self.population)
+    def sampler(self, seed):
+        return _optuna().samplers.NSGAIISampler(seed=seed, population_size=self.population)
 
-    def keep(self, attributes): return dict(attributes)  # its generation
+    def keep(self, attributes):
+        return dict(attributes)  # its generation
 
 # %% ../nbs/06_search.ipynb #c2052454
 @dataclass(frozen=True)
 class Record:
     "What a storage holds of one trial."
+
     id: str
     trial: Trial
     worker: str  # who claimed it
@@ -434,7 +515,7 @@ class Record:
     state: str = 'running'  # 'running', 'done', 'failed' or 'void' (withdrawn: it does not count)
     scores: dict = field(default_factory=dict)
     reason: str = ''  # why it failed
-    seconds: float = 0.  # of the evaluation
+    seconds: float = 0.0  # of the evaluation
 
     def to_dict(self) -> dict:
         "Ready for JSON."
@@ -448,29 +529,44 @@ class Record:
 # %% ../nbs/06_search.ipynb #f2abd554
 class MemoryStorage:
     "Records in memory; the interface of all storages."
+
     where = 'memory'
 
-    def __init__(self): self.header, self._records = None, {}
+    def __init__(self):
+        self.header, self._records = None, {}
 
     def open(self, header: dict):
         "Begin a study, or go on with one: ValueError when it is of another space or of other objectives."
         found = self._meet(json.loads(json.dumps(header)))
         for k, v in json.loads(json.dumps(header)).items():
-            if found.get(k) != v: raise ValueError(f'{self.where} holds a study of another {k}: {_brief(found.get(k))} instead of {_brief(v)}; choose another storage')
+            if found.get(k) != v:
+                raise ValueError(
+                    f'{self.where} holds a study of another {k}: {_brief(found.get(k))} instead of {_brief(v)}; choose another storage'
+                )
 
-    def _meet(self, header): self.header = self.header or header; return self.header
+    def _meet(self, header):
+        self.header = self.header or header
+        return self.header
 
-    def add(self, record: Record): self._records[record.id] = record
+    def add(self, record: Record):
+        self._records[record.id] = record
 
     def finish(self, record: Record, **changes):
         "Note the end of a trial that is still running."
-        if self._records[record.id].state == 'running': self._records[record.id] = replace(record, **changes)
+        if self._records[record.id].state == 'running':
+            self._records[record.id] = replace(record, **changes)
 
     def read(self) -> list[Record]:
         "All records, in the order of their claims, which every worker sees alike."
         return list(self._records.values())
 
-def _brief(value): return value['name'] + ' with ' + str(value['resolutions']) + ' px' if isinstance(value, dict) and 'stages' in value else str(value)
+
+def _brief(value):
+    return (
+        value['name'] + ' with ' + str(value['resolutions']) + ' px'
+        if isinstance(value, dict) and 'stages' in value
+        else str(value)
+    )
 
 # %% ../nbs/06_search.ipynb #2a04fd8f
 class FileStorage(MemoryStorage):
@@ -484,8 +580,11 @@ class FileStorage(MemoryStorage):
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f'{self.path}.lock'), open(self.path, 'a+b') as f:
             whole = self._whole(f)
-            f.truncate(whole); f.seek(whole)
-            f.write((json.dumps(event) + '\n').encode()); f.flush(); os.fsync(f.fileno())
+            f.truncate(whole)
+            f.seek(whole)
+            f.write((json.dumps(event) + '\n').encode())
+            f.flush()
+            os.fsync(f.fileno())
 
     def _whole(self, f):
         "Where the last complete line ends."
@@ -493,33 +592,48 @@ class FileStorage(MemoryStorage):
         while end:
             start = max(0, end - 65536)
             f.seek(start)
-            if (at := f.read(end - start).rfind(b'\n')) >= 0: return start + at + 1
+            if (at := f.read(end - start).rfind(b'\n')) >= 0:
+                return start + at + 1
             end = start
         f.seek(0)
-        if not ((begun := f.read(9)) == b'{"header"'[:len(begun)]): raise ValueError(f'{self.path} is not a storage of searches: {begun!r} ...')
+        if not ((begun := f.read(9)) == b'{"header"'[: len(begun)]):
+            raise ValueError(f'{self.path} is not a storage of searches: {begun!r} ...')
         return 0
 
     def _meet(self, header):
         self.read()
-        if self.header is None: self._write(header=header); self.read()
+        if self.header is None:
+            self._write(header=header)
+            self.read()
         return self.header
 
-    def add(self, record): self._write(claim=record.to_dict())
+    def add(self, record):
+        self._write(claim=record.to_dict())
 
-    def finish(self, record, **changes): self._write(end=record.id, changes=changes)
+    def finish(self, record, **changes):
+        self._write(end=record.id, changes=changes)
 
     def read(self):
-        if not self.path.exists(): return []
+        if not self.path.exists():
+            return []
         with open(self.path, 'rb') as f:
             f.seek(self._offset)
             lines, _, _ = f.read().rpartition(b'\n')
         for line in lines.splitlines():
-            try: event = json.loads(line)
-            except ValueError as e: raise ValueError(f'{self.path} is not a storage of searches, or is damaged after byte {self._offset}: {line[:40]!r}') from e
-            if 'header' in event: self.header = self.header or event['header']
-            elif 'claim' in event: MemoryStorage.add(self, Record.from_dict(event['claim']))
-            elif 'end' in event: MemoryStorage.finish(self, self._records[event['end']], **event['changes'])
-            else: raise ValueError(f'{self.path} is not a storage of searches: {line[:40]!r}')
+            try:
+                event = json.loads(line)
+            except ValueError as e:
+                raise ValueError(
+                    f'{self.path} is not a storage of searches, or is damaged after byte {self._offset}: {line[:40]!r}'
+                ) from e
+            if 'header' in event:
+                self.header = self.header or event['header']
+            elif 'claim' in event:
+                MemoryStorage.add(self, Record.from_dict(event['claim']))
+            elif 'end' in event:
+                MemoryStorage.finish(self, self._records[event['end']], **event['changes'])
+            else:
+                raise ValueError(f'{self.path} is not a storage of searches: {line[:40]!r}')
         self._offset += len(lines) + bool(lines)
         return super().read()
 
@@ -531,77 +645,125 @@ class OptunaStorage(MemoryStorage):
         self,
         url: str,  # of a database; or the path of Optuna's journal file, which ends in .journal
         name: str = 'salnas',  # of the study
-    ): self.url, self.name, self.where, self.study, self._trials = url, name, re.sub('://[^@/]*@', '://...@', url), None, {}
+    ):
+        self.url, self.name, self.where, self.study, self._trials = (
+            url,
+            name,
+            re.sub('://[^@/]*@', '://...@', url),
+            None,
+            {},
+        )
 
     def _backend(self):
         file = self.url.removeprefix('sqlite:///')
-        if file != self.url or self.url.endswith('.journal'): Path(file).parent.mkdir(parents=True, exist_ok=True)
+        if file != self.url or self.url.endswith('.journal'):
+            Path(file).parent.mkdir(parents=True, exist_ok=True)
         storages = _optuna().storages
-        return storages.JournalStorage(storages.journal.JournalFileBackend(self.url)) if self.url.endswith('.journal') else self.url
+        return (
+            storages.JournalStorage(storages.journal.JournalFileBackend(self.url))
+            if self.url.endswith('.journal')
+            else self.url
+        )
 
     def _meet(self, header):
         optuna = _optuna()
         directions = ['maximize' if kind == 'max' else 'minimize' for _, kind in header['objectives']]
-        with _quiet(optuna): self.study = optuna.create_study(study_name=self.name, storage=self._backend(), directions=directions, load_if_exists=True)
-        if 'salnas' not in self.study.user_attrs: self.study.set_user_attr('salnas', header)
+        with _quiet(optuna):
+            self.study = optuna.create_study(
+                study_name=self.name, storage=self._backend(), directions=directions, load_if_exists=True
+            )
+        if 'salnas' not in self.study.user_attrs:
+            self.study.set_user_attr('salnas', header)
         for t in self.study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING]):
-            if 'end' in t.user_attrs: self._tell(t, t.user_attrs['end'])  # a crash came between
+            if 'end' in t.user_attrs:
+                self._tell(t, t.user_attrs['end'])  # a crash came between
         return self.study.user_attrs['salnas']
 
     def add(self, record):
         optuna, space = _optuna(), SearchSpace.from_dict(self.study.user_attrs['salnas']['space'])
-        self.study.add_trial(optuna.create_trial(state=optuna.trial.TrialState.RUNNING, params=_params(space, record.trial.arch), distributions=_distributions(space), user_attrs={'claim': record.to_dict()}))
+        self.study.add_trial(
+            optuna.create_trial(
+                state=optuna.trial.TrialState.RUNNING,
+                params=_params(space, record.trial.arch),
+                distributions=_distributions(space),
+                user_attrs={'claim': record.to_dict()},
+            )
+        )
 
     def finish(self, record, **changes):
         self.read()
         trial = self._trials.get(record.id)
-        if trial is None or 'end' in trial.user_attrs: return
+        if trial is None or 'end' in trial.user_attrs:
+            return
         with contextlib.suppress(_optuna().exceptions.UpdateFinishedTrialError):  # somebody else was faster
-            _optuna().trial.Trial(self.study, trial._trial_id).set_user_attr('end', changes)  # first: a crash between the two loses nothing
+            _optuna().trial.Trial(self.study, trial._trial_id).set_user_attr(
+                'end', changes
+            )  # first: a crash between the two loses nothing
             self._tell(trial, changes)
 
     def _tell(self, trial, end):
         names = [o if isinstance(o, list) else [o] for o, _ in self.study.user_attrs['salnas']['objectives']]
         values = [float(np.mean([end['scores'][n] for n in o])) for o in names] if end['state'] == 'done' else None
-        self.study.tell(trial.number, values, state=None if values else _optuna().trial.TrialState.FAIL, skip_if_finished=True)
+        self.study.tell(
+            trial.number, values, state=None if values else _optuna().trial.TrialState.FAIL, skip_if_finished=True
+        )
 
     def read(self):
-        if self.study is None: self.study = _optuna().load_study(study_name=self.name, storage=self._backend())
+        if self.study is None:
+            self.study = _optuna().load_study(study_name=self.name, storage=self._backend())
         trials = [t for t in self.study.get_trials(deepcopy=False) if 'claim' in t.user_attrs]
         self._trials = {t.user_attrs['claim']['id']: t for t in trials}
         return [Record.from_dict(t.user_attrs['claim'] | t.user_attrs.get('end', {})) for t in trials]
 
 # %% ../nbs/06_search.ipynb #b97fb1ee
 def open_storage(
-    storage: None | str | Path | MemoryStorage,  # None: memory; a path that ends in .jsonl; one in .journal, or a database's URL, for Optuna
+    storage: None
+    | str
+    | Path
+    | MemoryStorage,  # None: memory; a path that ends in .jsonl; one in .journal, or a database's URL, for Optuna
 ) -> MemoryStorage:
     "The storage of that name."
-    if storage is None: return MemoryStorage()
-    if isinstance(storage, MemoryStorage): return storage
-    if '://' in str(storage) or str(storage).endswith('.journal'): return OptunaStorage(str(storage))
-    if str(storage).endswith('.jsonl'): return FileStorage(storage)
-    raise ValueError(f"storage must end in .jsonl (a file of ours), in .journal (Optuna's) or be a database's URL such as sqlite:///study.db, got {storage!r}")
+    if storage is None:
+        return MemoryStorage()
+    if isinstance(storage, MemoryStorage):
+        return storage
+    if '://' in str(storage) or str(storage).endswith('.journal'):
+        return OptunaStorage(str(storage))
+    if str(storage).endswith('.jsonl'):
+        return FileStorage(storage)
+    raise ValueError(
+        f"storage must end in .jsonl (a file of ours), in .journal (Optuna's) or be a database's URL such as sqlite:///study.db, got {storage!r}"
+    )
 
 # %% ../nbs/06_search.ipynb #122ed3c2
 _log = logging.getLogger('salnas.search')
 ATTEMPTS = 3  # processes that may end over one trial before it is given up
 
+
 def _born(pid) -> str:
     "When a process of this machine began, '' where that cannot be known: its number may be another's later."
-    try: return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]
-    except OSError: return ''
+    try:
+        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]
+    except OSError:
+        return ''
+
 
 def _me() -> str:
     "This process, so that another one of this machine can tell whether it is still there."
     return f'{socket.gethostname()}:{os.getpid()}:{_born(os.getpid())}'
 
+
 def _gone(record, stale):
     "Whether the process that claimed it has ended: known on this machine, on others assumed after `stale` seconds."
     host, pid, born = record.worker.rsplit(':', 2)
-    if host != socket.gethostname(): return time.time() - record.time > stale
-    try: os.kill(int(pid), 0)
-    except ProcessLookupError: return True
-    except PermissionError: pass
+    if host != socket.gethostname():
+        return time.time() - record.time > stale
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
     return born != _born(pid)
 
 # %% ../nbs/06_search.ipynb #7e50f1d0
@@ -610,28 +772,37 @@ class _Study:
 
     def __init__(self, strategy, storage, budget, stale, about):
         self.strategy, self.storage, self.budget, self.stale, self.mine = strategy, storage, budget, stale, {}
-        storage.open({'space': strategy.space.to_dict(), 'objectives': [[o, kind] for o, kind in strategy.objectives.items()]} | ({'about': dict(about)} if about else {}))
+        storage.open(
+            {'space': strategy.space.to_dict(), 'objectives': [[o, kind] for o, kind in strategy.objectives.items()]}
+            | ({'about': dict(about)} if about else {})
+        )
 
     def records(self):
         "All that count; the strategy hears what is new."
         records = [r for r in self.storage.read() if r.state != 'void']
         for r in records:
             self.strategy.register([r.trial])
-            if r.state != 'running' and self.strategy.known[r.trial] == {}: self.strategy.tell([r.trial], [r.scores if r.state == 'done' else None])
+            if r.state != 'running' and self.strategy.known[r.trial] == {}:
+                self.strategy.tell([r.trial], [r.scores if r.state == 'done' else None])
         return records
 
     def claim(self):
         "The next trial to evaluate, claimed; None when the study is over for this worker."
         while True:
             records = self.records()
-            orphan = next((r for r in records if r.state == 'running' and r.id not in self.mine and _gone(r, self.stale)), None)
+            orphan = next(
+                (r for r in records if r.state == 'running' and r.id not in self.mine and _gone(r, self.stale)), None
+            )
             trial = self.adopt(orphan) if orphan else self.invent(records)
-            if trial and (record := self.claimed(trial, orphan.attempt + 1 if orphan else 1)): return record
-            if not trial and not orphan: return None
+            if trial and (record := self.claimed(trial, orphan.attempt + 1 if orphan else 1)):
+                return record
+            if not trial and not orphan:
+                return None
 
     def adopt(self, orphan):
         "The trial of a process that has ended; None when it is given up, or no longer allowed."
-        if orphan.attempt >= ATTEMPTS: return self.finish(orphan, None, f'its process ended {ATTEMPTS} times')
+        if orphan.attempt >= ATTEMPTS:
+            return self.finish(orphan, None, f'its process ended {ATTEMPTS} times')
         self.storage.finish(orphan, state='void', reason='its process ended')
         return orphan.trial if self.strategy.allows(orphan.trial.arch) else self.strategy.forget(orphan.trial)
 
@@ -646,30 +817,44 @@ class _Study:
         self.mine[new.id] = new
         self.storage.add(new)
         records = self.records()
-        earlier = records[:[r.id for r in records].index(new.id)]
-        if any(r.trial == trial for r in earlier): return self.withdraw(new, 'claimed by another worker')
-        if self.left(earlier) >= trial.cost: return new
-        self.withdraw(new, 'no budget left'); self.strategy.forget(trial)
+        earlier = records[: [r.id for r in records].index(new.id)]
+        if any(r.trial == trial for r in earlier):
+            return self.withdraw(new, 'claimed by another worker')
+        if self.left(earlier) >= trial.cost:
+            return new
+        self.withdraw(new, 'no budget left')
+        self.strategy.forget(trial)
 
     def left(self, records):
         "What these records leave of the budget; sums of shares such as 0.1 are forgiven their last digits."
         return self.budget * (1 + 1e-9) - math.fsum(r.trial.cost for r in records)
 
-    def withdraw(self, record, why): self.storage.finish(self.mine.pop(record.id), state='void', reason=why)
+    def withdraw(self, record, why):
+        self.storage.finish(self.mine.pop(record.id), state='void', reason=why)
 
-    def finish(self, record, scores, reason='', seconds=0.):
+    def finish(self, record, scores, reason='', seconds=0.0):
         "Store and tell the end of a trial: scores, or None and why. Scores that lack an objective, or have a name of the table's, are a ValueError: the evaluator does not fit the strategy."
-        if scores is not None and (missing := [n for n in self.strategy.names if n not in scores]): raise ValueError(f'the evaluator gives no {missing}, which the strategy asks for; it gives {sorted(scores)}')
-        if taken := COLUMNS & set(scores or ()): raise ValueError(f'scores cannot be named {sorted(taken)}: the table of a search has columns of these names')
+        if scores is not None and (missing := [n for n in self.strategy.names if n not in scores]):
+            raise ValueError(
+                f'the evaluator gives no {missing}, which the strategy asks for; it gives {sorted(scores)}'
+            )
+        if taken := COLUMNS & set(scores or ()):
+            raise ValueError(
+                f'scores cannot be named {sorted(taken)}: the table of a search has columns of these names'
+            )
         self.mine.pop(record.id, None)
-        if scores is None: _log.warning('trial failed: %s: %s', record.trial.arch, reason)
-        self.storage.finish(record, state='failed' if scores is None else 'done', scores=scores or {}, reason=reason, seconds=seconds)
+        if scores is None:
+            _log.warning('trial failed: %s: %s', record.trial.arch, reason)
+        self.storage.finish(
+            record, state='failed' if scores is None else 'done', scores=scores or {}, reason=reason, seconds=seconds
+        )
         self.records()
 
     def release(self):
         "Give back what was claimed and not finished."
         for record in list(self.mine.values()):
-            if any(r.id == record.id for r in self.storage.read()): self.withdraw(record, 'interrupted')
+            if any(r.id == record.id for r in self.storage.read()):
+                self.withdraw(record, 'interrupted')
             self.strategy.forget(record.trial)
 
 # %% ../nbs/06_search.ipynb #845411d3
@@ -679,8 +864,10 @@ def _evaluated(evaluator, trial, names):
     try:
         scores = {k: float(v) for k, v in evaluator(trial).items()}
         wrong = [f'{n} is {scores[n]}' for n in names if n in scores and not math.isfinite(scores[n])]
-    except (Exception, SystemExit) as e: scores, wrong = None, [f'{type(e).__name__}: {e}']
+    except (Exception, SystemExit) as e:
+        scores, wrong = None, [f'{type(e).__name__}: {e}']
     return None if wrong else scores, '; '.join(wrong), time.perf_counter() - start
+
 
 def _settle(evaluator, names, threads):
     "Begin a worker process, which ends with its parent."
@@ -688,6 +875,7 @@ def _settle(evaluator, names, threads):
     globals()['_work'] = evaluator, names
     parent = multiprocessing.parent_process()
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
 
 def _of_worker(trial):
     evaluator, names = globals()['_work']
@@ -698,39 +886,54 @@ class _Workers:
     "Processes with one trial each at a time, so that the death of one fails that trial only."
 
     def __init__(self, n, evaluator, names):
-        try: pickle.dumps(evaluator)
-        except (pickle.PicklingError, AttributeError, TypeError) as e: raise ValueError(f'the evaluator must be picklable to travel to other processes, a class or function of a module: {e}') from e
+        try:
+            pickle.dumps(evaluator)
+        except (pickle.PicklingError, AttributeError, TypeError) as e:
+            raise ValueError(
+                f'the evaluator must be picklable to travel to other processes, a class or function of a module: {e}'
+            ) from e
         self.arguments, self.jobs, self.pids = (evaluator, names, max(1, torch.get_num_threads() // n)), {}, {}
         self.pools = [self._pool() for _ in range(n)]
 
     def _pool(self):
         pool = ProcessPoolExecutor(1, multiprocessing.get_context('spawn'), _settle, self.arguments)
-        try: self.pids[pool] = pool.submit(os.getpid).result()
+        try:
+            self.pids[pool] = pool.submit(os.getpid).result()
         except BrokenProcessPool as e:
-            raise RuntimeError("worker processes do not start: define the evaluator in a module (not in a notebook), and call search under if __name__ == '__main__'") from e
+            raise RuntimeError(
+                "worker processes do not start: define the evaluator in a module (not in a notebook), and call search under if __name__ == '__main__'"
+            ) from e
         return pool
 
-    def free(self): return len(self.pools) - len(self.jobs)
+    def free(self):
+        return len(self.pools) - len(self.jobs)
 
     def start(self, record):
         slot = next(i for i in range(len(self.pools)) if i not in [s for s, _ in self.jobs.values()])
-        try: job = self.pools[slot].submit(_of_worker, record.trial)
-        except BrokenProcessPool: self.pools[slot] = self._pool(); job = self.pools[slot].submit(_of_worker, record.trial)
+        try:
+            job = self.pools[slot].submit(_of_worker, record.trial)
+        except BrokenProcessPool:
+            self.pools[slot] = self._pool()
+            job = self.pools[slot].submit(_of_worker, record.trial)
         self.jobs[job] = slot, record
 
     def ended(self):
         "(record, (scores, reason, seconds)) of those that have ended, at least one."
         for job in wait(self.jobs, return_when=FIRST_COMPLETED).done:
             slot, record = self.jobs.pop(job)
-            try: found = job.result()
-            except BrokenProcessPool: self.pools[slot], found = self._pool(), (None, 'its process died', 0.)
+            try:
+                found = job.result()
+            except BrokenProcessPool:
+                self.pools[slot], found = self._pool(), (None, 'its process died', 0.0)
             yield record, found
 
     def close(self):
         "Ends all processes, also those that are at work."
         for slot, _ in self.jobs.values():
-            with contextlib.suppress(ProcessLookupError): os.kill(self.pids[self.pools[slot]], signal.SIGTERM)
-        for p in self.pools: p.shutdown(wait=False, cancel_futures=True)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pids[self.pools[slot]], signal.SIGTERM)
+        for p in self.pools:
+            p.shutdown(wait=False, cancel_futures=True)
 
 # %% ../nbs/06_search.ipynb #206168b4
 def search(
@@ -740,39 +943,71 @@ def search(
     constraint: AtMost | None = None,  # replaces the strategy's
     storage: None | str | Path | MemoryStorage = None,  # see `open_storage`; one that exists is gone on with
     workers: int = 0,  # processes that evaluate; 0: this one. The evaluator must be picklable: a class or function of a module
-    stale: float = 24 * 3600.,  # seconds after which a claim of another machine is taken for abandoned
-    about: Mapping | None = None,  # what the scores depend on: supernet, data set ...; JSON. A storage with other facts is refused
+    stale: float = 24 * 3600.0,  # seconds after which a claim of another machine is taken for abandoned
+    about: Mapping
+    | None = None,  # what the scores depend on: supernet, data set ...; JSON. A storage with other facts is refused
 ) -> pd.DataFrame:  # a row per trial of the study: number state scores budget cost seconds reason arch
     "Run a study until its budget is spent or the space exhausted. Interrupted, the same call goes on. RuntimeError when `workers` cannot start."
-    if not budget >= 0: raise ValueError(f'budget must be at least 0, got {budget}')
-    if constraint is not None: strategy.constrain(constraint)
-    storage, pool, study = open_storage(storage), _Workers(workers, evaluator, strategy.names) if workers else None, None
+    if not budget >= 0:
+        raise ValueError(f'budget must be at least 0, got {budget}')
+    if constraint is not None:
+        strategy.constrain(constraint)
+    storage, pool, study = (
+        open_storage(storage),
+        _Workers(workers, evaluator, strategy.names) if workers else None,
+        None,
+    )
     try:
         study = _Study(strategy, storage, budget, stale, about)
         if pool is None:
-            while record := study.claim(): study.finish(record, *_evaluated(evaluator, record.trial, strategy.names))
+            while record := study.claim():
+                study.finish(record, *_evaluated(evaluator, record.trial, strategy.names))
         else:
             while True:
-                while pool.free() and (record := study.claim()): pool.start(record)
-                if not pool.jobs: break
-                for record, found in pool.ended(): study.finish(record, *found)
+                while pool.free() and (record := study.claim()):
+                    pool.start(record)
+                if not pool.jobs:
+                    break
+                for record, found in pool.ended():
+                    study.finish(record, *found)
     finally:
-        if study: study.release()
-        if pool: pool.close()
+        if study:
+            study.release()
+        if pool:
+            pool.close()
     return history(study.storage)
+
 
 def history(
     storage: str | Path | MemoryStorage,  # of a search
 ) -> pd.DataFrame:  # a row per trial: number state scores budget cost seconds reason arch
     "The trials of a study in the order of their claims."
     storage = open_storage(storage)
-    if isinstance(storage, FileStorage) and not storage.path.exists(): raise FileNotFoundError(f'no study at {storage.path}')
-    rows = [{'state': r.state, **r.scores, 'budget': r.trial.budget, 'cost': r.trial.cost, 'seconds': r.seconds, 'reason': r.reason, 'arch': r.trial.arch} for r in storage.read() if r.state != 'void']
+    if isinstance(storage, FileStorage) and not storage.path.exists():
+        raise FileNotFoundError(f'no study at {storage.path}')
+    rows = [
+        {
+            'state': r.state,
+            **r.scores,
+            'budget': r.trial.budget,
+            'cost': r.trial.cost,
+            'seconds': r.seconds,
+            'reason': r.reason,
+            'arch': r.trial.arch,
+        }
+        for r in storage.read()
+        if r.state != 'void'
+    ]
     return pd.DataFrame(rows, columns=None if rows else ['state', 'arch']).rename_axis('number')
 
 # %% ../nbs/06_search.ipynb #8ba212e4
-SCORES = {'CC': lambda maps, b: cc(maps, b['density']), 'KLD': lambda maps, b: kld(maps, b['density']),
-          'SIM': lambda maps, b: sim(maps, b['density']), 'NSS': lambda maps, b: nss(maps, b['fixations'])}
+SCORES = {
+    'CC': lambda maps, b: cc(maps, b['density']),
+    'KLD': lambda maps, b: kld(maps, b['density']),
+    'SIM': lambda maps, b: sim(maps, b['density']),
+    'NSS': lambda maps, b: nss(maps, b['fixations']),
+}
+
 
 class SharedWeights:
     "Evaluator: scores of a trial's architecture with the weights of a trained supernet, and its costs. A budget below 1 scores that share of the validation part."
@@ -783,21 +1018,38 @@ class SharedWeights:
         train: SaliencyDataset,  # gives the pictures for batch-norm statistics
         val: SaliencyDataset,  # scored on
         metrics: Sequence[str] = ('CC',),  # of SCORES: CC KLD SIM NSS
-        costs: Mapping[str, Callable[[Arch], float]] | None = None,  # further scores that need no network: {'MACs': ...}
+        costs: Mapping[str, Callable[[Arch], float]]
+        | None = None,  # further scores that need no network: {'MACs': ...}
         calibration: int = 64,  # training pictures for the statistics
         precision: str = 'bf16',  # or 'fp32'
         batch_size: int = 16,
     ):
-        if unknown := set(metrics) - SCORES.keys(): raise ValueError(f'unknown metrics {sorted(unknown)}: choose of {", ".join(SCORES)}')
-        if 'authors' in (train.protocol, val.protocol): raise ValueError("searches score by the native protocol: load the data with protocol='native'")
-        self.net, self.metrics, self.costs, self.precision, self.known = net, tuple(metrics), dict(costs or {}), precision, {}
-        keep = lambda data, limit, keys: [{k: b[k].contiguous(memory_format=torch.channels_last) if k == 'image' else b[k] for k in keys} for b in batches(data, batch_size, limit)]
-        self.calibration, self.val = keep(train, calibration, ['image']), keep(val, None, ['image', 'density', 'fixations'])
+        if unknown := set(metrics) - SCORES.keys():
+            raise ValueError(f'unknown metrics {sorted(unknown)}: choose of {", ".join(SCORES)}')
+        if 'authors' in (train.protocol, val.protocol):
+            raise ValueError("searches score by the native protocol: load the data with protocol='native'")
+        self.net, self.metrics, self.costs, self.precision, self.known = (
+            net,
+            tuple(metrics),
+            dict(costs or {}),
+            precision,
+            {},
+        )
+        keep = lambda data, limit, keys: [
+            {k: b[k].contiguous(memory_format=torch.channels_last) if k == 'image' else b[k] for k in keys}
+            for b in batches(data, batch_size, limit)
+        ]
+        self.calibration, self.val = (
+            keep(train, calibration, ['image']),
+            keep(val, None, ['image', 'density', 'fixations']),
+        )
         self.images = len(val)
 
     def network(self, arch: Arch):  # -> Subnet
         "The network with statistics of its own."
-        return calibrate_bn(self.net.extract(arch).to(memory_format=torch.channels_last), self.calibration, self.precision)
+        return calibrate_bn(
+            self.net.extract(arch).to(memory_format=torch.channels_last), self.calibration, self.precision
+        )
 
     def rows(self, arch: Arch, images: int) -> np.ndarray:  # (metrics, images)
         "Scores of the first images of the validation part; only those are computed that were not before."
@@ -807,7 +1059,8 @@ class SharedWeights:
             for b in self.val:
                 new = slice(max(0, done - first), max(0, images - first))
                 first += len(b['image'])
-                if not len(b['image'][new]): continue
+                if not len(b['image'][new]):
+                    continue
                 b = {k: v[new] for k, v in b.items()}
                 maps = predict_maps(net, b, self.precision)
                 parts.append(np.stack([SCORES[m](maps, b).double().numpy() for m in self.metrics]))
@@ -815,15 +1068,21 @@ class SharedWeights:
         return known[:, :images]
 
     def __call__(self, trial: Trial) -> dict[str, float]:
-        if not 0 < trial.budget <= 1: raise ValueError(f'with shared weights a budget is a share of the validation part, got {trial.budget}')
-        means = np.nanmean(self.rows(trial.arch, math.ceil(trial.budget * self.images)), 1)  # NaN: an image without fixations
-        return dict(zip(self.metrics, map(float, means))) | {name: float(cost(trial.arch)) for name, cost in self.costs.items()}
+        if not 0 < trial.budget <= 1:
+            raise ValueError(f'with shared weights a budget is a share of the validation part, got {trial.budget}')
+        means = np.nanmean(
+            self.rows(trial.arch, math.ceil(trial.budget * self.images)), 1
+        )  # NaN: an image without fixations
+        return dict(zip(self.metrics, map(float, means))) | {
+            name: float(cost(trial.arch)) for name, cost in self.costs.items()
+        }
 
 # %% ../nbs/06_search.ipynb #762b9e8d
 class Together:
     "Evaluator on several data sets: each score is named after its set, 'CC osie'. Search with the objective ('CC osie', 'CC crowd') for the best mean rank."
 
-    def __init__(self, evaluators: Mapping[str, SharedWeights]): self.evaluators = dict(evaluators)
+    def __init__(self, evaluators: Mapping[str, SharedWeights]):
+        self.evaluators = dict(evaluators)
 
     def __call__(self, trial: Trial) -> dict[str, float]:
         found = {n: e(trial) for n, e in self.evaluators.items()}

@@ -18,7 +18,19 @@ from torch.optim.swa_utils import AveragedModel
 from .data import load_dataset
 from .space import SPACES, named_space
 from .supernet import Network, Subnet, Supernet, macs, parameters
-from .training import PROFILES, NoKD, Settings, authors_blur, calibrated, distributed, evaluate, fit, load_arch, load_checkpoint, named_profile
+from salnas.training import (
+    PROFILES,
+    NoKD,
+    Settings,
+    authors_blur,
+    calibrated,
+    distributed,
+    evaluate,
+    fit,
+    load_arch,
+    load_checkpoint,
+    named_profile,
+)
 from .training import saliency_loss, save_checkpoint, save_result
 
 # %% auto #0
@@ -32,11 +44,13 @@ class MixtureKD(NoKD):
     """What teachers share: target = a * ground truth + (1 - a) * teacher's map, with `a` the `share` of the ground truth.
 
     Under `native` both parts are densities that sum to 1. Under `authors` the ground-truth map in [0,1] is mixed with the raw sigmoid map."""
+
     teacher: Network | None = None  # None: not yet, the target is the ground truth
-    alpha = 0.
+    alpha = 0.0
 
     def __init__(self, protocol: str = 'native'):  # or 'authors'
-        if protocol not in ('native', 'authors'): raise ValueError(f"unknown protocol {protocol!r}: choose 'native' or 'authors'")
+        if protocol not in ('native', 'authors'):
+            raise ValueError(f"unknown protocol {protocol!r}: choose 'native' or 'authors'")
         self.protocol = protocol
 
     def start(self, student: Network, epochs: int, calibrate: Callable[[Network], Subnet]):
@@ -53,27 +67,41 @@ class MixtureKD(NoKD):
 
     def targets(self, images, density, fixations, epoch):
         "(mixture, 0); the ground truth alone as long as there is no teacher."
-        if self.teacher is None: return density, 0
+        if self.teacher is None:
+            return density, 0
         return self.mix(density, self.teach(images), self.share(epoch)), 0
 
     def mix(self, density, teacher, share):
         sums = density.sum((1, 2)).max()
-        if self.protocol == 'authors' and sums <= 1.01: raise ValueError("protocol='authors' mixes maps in [0,1], these are densities: use data of the authors' protocol")
+        if self.protocol == 'authors' and sums <= 1.01:
+            raise ValueError(
+                "protocol='authors' mixes maps in [0,1], these are densities: use data of the authors' protocol"
+            )
         if self.protocol == 'native':
-            if sums > 1.01: raise ValueError("targets must be densities that sum to 1: use protocol='authors' with data of the authors' protocol")
+            if sums > 1.01:
+                raise ValueError(
+                    "targets must be densities that sum to 1: use protocol='authors' with data of the authors' protocol"
+                )
             teacher = teacher / teacher.sum((1, 2), keepdim=True).clamp(min=torch.finfo(teacher.dtype).tiny)
         return share * density + (1 - share) * teacher
 
-    def options(self): return {'protocol': self.protocol}
+    def options(self):
+        return {'protocol': self.protocol}
 
-    def state_dict(self): return {'teacher': self.teacher and self.teacher.state_dict()}
+    def state_dict(self):
+        return {'teacher': self.teacher and self.teacher.state_dict()}
 
     def load_state_dict(self, state):
-        if state['teacher'] is not None: self.teacher = self._blank(); self.teacher.load_state_dict(state['teacher'])
+        if state['teacher'] is not None:
+            self.teacher = self._blank()
+            self.teacher.load_state_dict(state['teacher'])
+
 
 def _share(name, value):
-    if not 0 <= value <= 1: raise ValueError(f'{name} is a share, 0 to 1, got {value}')
+    if not 0 <= value <= 1:
+        raise ValueError(f'{name} is a share, 0 to 1, got {value}')
     return float(value)
+
 
 def _largest(net):
     "A copy of the largest network, or of the only one."
@@ -85,47 +113,65 @@ class SelfKD(MixtureKD):
     """Self-knowledge distillation of SalNAS (arXiv 2407.20062): the teacher is made of the student's own past; it is used from the second epoch on.
 
     Under `authors` it computes with the statistics of the batch, as the published code does."""
+
     name = 'self-kd'
 
     def __init__(
         self,
-        alpha: float = .5,  # weight of the ground truth, 0 to 1
+        alpha: float = 0.5,  # weight of the ground truth, 0 to 1
         teacher: str = 'mean',  # which past: 'last', 'best', 'mean' (theirs) or 'ema'
-        decay: float = .999,  # of 'ema', per step
+        decay: float = 0.999,  # of 'ema', per step
         protocol: str = 'native',  # or 'authors'
     ):
         super().__init__(protocol)
-        if teacher not in _PASTS: raise ValueError(f'unknown teacher {teacher!r}: choose one of {", ".join(_PASTS)}')
+        if teacher not in _PASTS:
+            raise ValueError(f'unknown teacher {teacher!r}: choose one of {", ".join(_PASTS)}')
         self.alpha, self.past, self.decay = _share('alpha', alpha), teacher, _share('decay', decay)
 
     def start(self, student, epochs, calibrate):
         super().start(student, epochs, calibrate)
-        self.average = AveragedModel(student, avg_fn=partial(_PASTS[self.past], decay=self.decay), use_buffers=True).requires_grad_(False)
+        self.average = AveragedModel(
+            student, avg_fn=partial(_PASTS[self.past], decay=self.decay), use_buffers=True
+        ).requires_grad_(False)
 
     def step_end(self, student):
-        if self.past == 'ema': self.average.update_parameters(student)
+        if self.past == 'ema':
+            self.average.update_parameters(student)
 
     def epoch_end(self, student, epoch, improved):
         "Update the past, and make a teacher of it."
-        if self.past == 'last' or improved and self.past != 'ema': self.average.update_parameters(student)
-        elif self.past != 'ema': return
-        self.teacher = copy.deepcopy(self.average.module) if self.protocol == 'authors' else self.calibrate(self.average.module)
+        if self.past == 'last' or improved and self.past != 'ema':
+            self.average.update_parameters(student)
+        elif self.past != 'ema':
+            return
+        self.teacher = (
+            copy.deepcopy(self.average.module) if self.protocol == 'authors' else self.calibrate(self.average.module)
+        )
 
     @torch.no_grad()
     def teach(self, images):
-        if self.protocol == 'native': return super().teach(images)
+        if self.protocol == 'native':
+            return super().teach(images)
         net = self.teacher.train()
         return net(images, net.space.max()) if isinstance(net, Supernet) else net(images)
 
-    def options(self): return super().options() | {'alpha': self.alpha, 'teacher': self.past} | ({'decay': self.decay} if self.past == 'ema' else {})
+    def options(self):
+        return (
+            super().options()
+            | {'alpha': self.alpha, 'teacher': self.past}
+            | ({'decay': self.decay} if self.past == 'ema' else {})
+        )
 
-    def state_dict(self): return super().state_dict() | {'average': self.average.state_dict()}
+    def state_dict(self):
+        return super().state_dict() | {'average': self.average.state_dict()}
 
     def load_state_dict(self, state):
         self.average.load_state_dict(state['average'])
         super().load_state_dict(state)
 
-    def _blank(self): return (copy.deepcopy if self.protocol == 'authors' else _largest)(self.average.module)
+    def _blank(self):
+        return (copy.deepcopy if self.protocol == 'authors' else _largest)(self.average.module)
+
 
 # how the past is updated: (past, present weights, number of updates so far, decay) -> new past
 _PASTS = {
@@ -138,11 +184,12 @@ _PASTS = {
 # %% ../nbs/05_selfkd.ipynb #1ab0cbbf
 class PSKD(MixtureKD):
     "Progressive self-KD (arXiv 2006.12000): last epoch's student teaches, with a weight that grows linearly to `final`. Under `authors` its maps are blurred."
+
     name = 'ps-kd'
 
     def __init__(
         self,
-        final: float = .8,  # weight of the teacher in the last epoch, 0 to 1
+        final: float = 0.8,  # weight of the teacher in the last epoch, 0 to 1
         protocol: str = 'native',  # or 'authors'
     ):
         super().__init__(protocol)
@@ -152,27 +199,32 @@ class PSKD(MixtureKD):
         super().start(student, epochs, calibrate)
         self._blank = lambda: _largest(student)
 
-    def share(self, epoch): return 1 - self.final * (epoch + 1) / self.epochs
+    def share(self, epoch):
+        return 1 - self.final * (epoch + 1) / self.epochs
 
-    def epoch_end(self, student, epoch, improved): self.teacher = self.calibrate(student)
+    def epoch_end(self, student, epoch, improved):
+        self.teacher = self.calibrate(student)
 
     def teach(self, images):
         maps = super().teach(images)
-        with torch.autocast(maps.device.type, enabled=False): return authors_blur(maps) if self.protocol == 'authors' else maps
+        with torch.autocast(maps.device.type, enabled=False):
+            return authors_blur(maps) if self.protocol == 'authors' else maps
 
-    def options(self): return super().options() | {'final': self.final}
+    def options(self):
+        return super().options() | {'final': self.final}
 
 # %% ../nbs/05_selfkd.ipynb #8ebd2c49
 class PKD(MixtureKD):
     """Pseudo-KD (IEEE TII 2022, as in SalNAS's code): a copy of the largest network learns from the ground truth at the same time; the student from that teacher alone.
 
     Under `authors` the student sees the maps that the teacher was trained with, dropout and batch statistics included."""
+
     name = 'pkd'
 
     def __init__(
         self,
-        dropout: float = .2,  # of the teacher, as of the largest student
-        drop_connect: float = .2,  # likewise
+        dropout: float = 0.2,  # of the teacher, as of the largest student
+        drop_connect: float = 0.2,  # likewise
         protocol: str = 'native',  # or 'authors'
     ):
         super().__init__(protocol)
@@ -182,36 +234,43 @@ class PKD(MixtureKD):
         super().start(student, epochs, calibrate)
         self.teacher = calibrate(student)  # statistics to start from; then they follow the training
 
-    def parameters(self): return self.teacher.named_parameters()
+    def parameters(self):
+        return self.teacher.named_parameters()
 
     def targets(self, images, density, fixations, epoch):
         "(teacher's maps, teacher's loss)"
         before = [b.clone() for b in self.teacher.buffers()]
         maps = self.teacher.train()(images, **self.rates)
         if not torch.isfinite(maps).all():  # a bad batch must not stay in the statistics
-            for b, old in zip(self.teacher.buffers(), before): b.copy_(old)
+            for b, old in zip(self.teacher.buffers(), before):
+                b.copy_(old)
         target = maps.detach() if self.protocol == 'authors' else self.teach(images)
-        with torch.autocast(maps.device.type, enabled=False): return self.mix(density, target, self.share(epoch)), saliency_loss(maps, density, fixations)
+        with torch.autocast(maps.device.type, enabled=False):
+            return self.mix(density, target, self.share(epoch)), saliency_loss(maps, density, fixations)
 
     def step_end(self, student):
         "Every process saw other batches: average the teacher's statistics."
         if dist.is_available() and dist.is_initialized():
             for b in self.teacher.buffers():
-                if b.is_floating_point(): dist.all_reduce(b), b.div_(dist.get_world_size())
+                if b.is_floating_point():
+                    dist.all_reduce(b), b.div_(dist.get_world_size())
 
-    def options(self): return super().options() | self.rates
+    def options(self):
+        return super().options() | self.rates
 
-    def _blank(self): return self.teacher
+    def _blank(self):
+        return self.teacher
 
 # %% ../nbs/05_selfkd.ipynb #21f98de0
 class MultiStepKD(MixtureKD):
     "Multi-step KD (PocketNet, arXiv 2108.10710): in each epoch the checkpoint of the same epoch of a network that was trained beforehand teaches."
+
     name = 'multi-step'
 
     def __init__(
         self,
         folder: str | Path,  # `output_dir` of a `fit(..., every_epoch=True)`; networks of any space
-        alpha: float = .5,  # weight of the ground truth, 0 to 1
+        alpha: float = 0.5,  # weight of the ground truth, 0 to 1
     ):
         super().__init__('native')
         self.folder, self.alpha, self.loaded = Path(folder), _share('alpha', alpha), None
@@ -220,7 +279,10 @@ class MultiStepKD(MixtureKD):
         "A FileNotFoundError when a checkpoint is missing: better now than in the last epoch."
         super().start(student, epochs, calibrate)
         missing = [p.name for p in map(self.path, range(epochs)) if not p.is_file()]
-        if missing: raise FileNotFoundError(f'{self.folder} holds no {", ".join(missing)}: train the teacher for {epochs} epochs with fit(..., output_dir, every_epoch=True)')
+        if missing:
+            raise FileNotFoundError(
+                f'{self.folder} holds no {", ".join(missing)}: train the teacher for {epochs} epochs with fit(..., output_dir, every_epoch=True)'
+            )
         self.student, self.loaded = student, None
 
     def path(self, epoch: int) -> Path:
@@ -230,61 +292,105 @@ class MultiStepKD(MixtureKD):
     @torch.no_grad()
     def teach(self, images):
         net, s = self.teacher, self.student
-        if not (torch.equal(net.mean, s.mean) and torch.equal(net.std, s.std)): images = net.normalise(images * s.std.view(3, 1, 1) + s.mean.view(3, 1, 1))
+        if not (torch.equal(net.mean, s.mean) and torch.equal(net.std, s.std)):
+            images = net.normalise(images * s.std.view(3, 1, 1) + s.mean.view(3, 1, 1))
         return super().teach(images)
 
     def targets(self, images, density, fixations, epoch):
-        if self.loaded != epoch: self.teacher, self.loaded = self.calibrate(load_checkpoint(self.path(epoch)).to(images.device)), epoch
+        if self.loaded != epoch:
+            self.teacher, self.loaded = self.calibrate(load_checkpoint(self.path(epoch)).to(images.device)), epoch
         return super().targets(images, density, fixations, epoch)
 
-    def options(self): return super().options() | {'alpha': self.alpha, 'folder': '/'.join(self.folder.parts[-2:])}
+    def options(self):
+        return super().options() | {'alpha': self.alpha, 'folder': '/'.join(self.folder.parts[-2:])}
 
-    def state_dict(self): return {}
+    def state_dict(self):
+        return {}
 
-    def load_state_dict(self, state): pass
+    def load_state_dict(self, state):
+        pass
 
 # %% ../nbs/05_selfkd.ipynb #4f597609
 KDS = {kd.name: kd for kd in (NoKD, SelfKD, PSKD, PKD, MultiStepKD)}
+
 
 def named_kd(
     name: str,  # 'none', 'self-kd', 'ps-kd', 'pkd' or 'multi-step'
     **options,  # of that teacher
 ) -> NoKD:
     "The teacher of that name; an unknown name or option is a ValueError that lists the valid ones."
-    if name not in KDS: raise ValueError(f'unknown teacher {name!r}: choose one of {", ".join(KDS)}')
+    if name not in KDS:
+        raise ValueError(f'unknown teacher {name!r}: choose one of {", ".join(KDS)}')
     known = inspect.signature(KDS[name]).parameters
-    if unknown := sorted(options.keys() - known.keys()): raise ValueError(f'{name} has no option {", ".join(unknown)}; it has: {", ".join(known) or "none"}')
-    if missing := [k for k, p in known.items() if p.default is p.empty and k not in options]: raise ValueError(f'{name} needs {", ".join(missing)}=...')
+    if unknown := sorted(options.keys() - known.keys()):
+        raise ValueError(f'{name} has no option {", ".join(unknown)}; it has: {", ".join(known) or "none"}')
+    if missing := [k for k, p in known.items() if p.default is p.empty and k not in options]:
+        raise ValueError(f'{name} needs {", ".join(missing)}=...')
     return KDS[name](**options)
+
 
 def _pairs(texts):
     "['epochs=3', 'precision=bf16'] as a dict."
+
     def value(text):
-        try: return ast.literal_eval({'true': 'True', 'false': 'False'}.get(text.lower(), text))
-        except (ValueError, SyntaxError): return text
-    if bad := [t for t in texts if '=' not in t]: raise SystemExit(f'options are written NAME=VALUE, got {" ".join(bad)}')
+        try:
+            return ast.literal_eval({'true': 'True', 'false': 'False'}.get(text.lower(), text))
+        except (ValueError, SyntaxError):
+            return text
+
+    if bad := [t for t in texts if '=' not in t]:
+        raise SystemExit(f'options are written NAME=VALUE, got {" ".join(bad)}')
     return {k: value(v) for k, _, v in (t.partition('=') for t in texts)}
 
 # %% ../nbs/05_selfkd.ipynb #d65ab060
 def _arguments(argv):
-    p = argparse.ArgumentParser('salnas_train', description='Train a weight-sharing supernet for saliency prediction and score its largest and smallest network. Under torchrun: on all GPUs.')
+    p = argparse.ArgumentParser(
+        'salnas_train',
+        description='Train a weight-sharing supernet for saliency prediction and score its largest and smallest network. Under torchrun: on all GPUs.',
+    )
     p.add_argument('--dataset', default='popout', help="'popout' (embedded) or a prepared data set")
     p.add_argument('--data-root', help='folder of the prepared data sets; default: $SALNAS_DATA or ~/.cache/salnas')
     p.add_argument('--space', choices=SPACES, help='default: tiny')
-    p.add_argument('--resolutions', type=int, nargs='+', help="choices of the input's long side, pixels; default: the space's own")
+    p.add_argument(
+        '--resolutions', type=int, nargs='+', help="choices of the input's long side, pixels; default: the space's own"
+    )
     p.add_argument('--profile', default='cpu', choices=PROFILES)
-    p.add_argument('--set', nargs='+', default=[], metavar='NAME=VALUE', help=f'settings to replace: {", ".join(f.name for f in fields(Settings))}')
+    p.add_argument(
+        '--set',
+        nargs='+',
+        default=[],
+        metavar='NAME=VALUE',
+        help=f'settings to replace: {", ".join(f.name for f in fields(Settings))}',
+    )
     p.add_argument('--kd', default='none', choices=KDS)
-    p.add_argument('--kd-set', nargs='+', default=[], metavar='NAME=VALUE', help='options of the teacher, such as alpha=0.5 teacher=ema, or folder=... for multi-step')
+    p.add_argument(
+        '--kd-set',
+        nargs='+',
+        default=[],
+        metavar='NAME=VALUE',
+        help='options of the teacher, such as alpha=0.5 teacher=ema, or folder=... for multi-step',
+    )
     p.add_argument('--protocol', default='native', choices=('native', 'authors'))
-    p.add_argument('--arch', type=Path, help='train one network instead of the supernet: the .json file of an architecture, which brings its space')
-    p.add_argument('--start', type=Path, help='weights to start from: a checkpoint of a supernet (with --arch, the network is cut out of it) or of the same network')
+    p.add_argument(
+        '--arch',
+        type=Path,
+        help='train one network instead of the supernet: the .json file of an architecture, which brings its space',
+    )
+    p.add_argument(
+        '--start',
+        type=Path,
+        help='weights to start from: a checkpoint of a supernet (with --arch, the network is cut out of it) or of the same network',
+    )
     p.add_argument('--encoder', help="encoder weights: 'torchvision' or a file; default: random")
     p.add_argument('--input-mean', type=float, help="of the inputs those weights were trained on; default: ImageNet's")
     p.add_argument('--input-std', type=float)
     p.add_argument('--seed', type=int, default=0)
-    p.add_argument('--output-dir', required=True, type=Path, help='gets the log, the weights, the states and the results')
-    p.add_argument('--resume', action='store_true', help='go on from the newest state in the output folder, if there is one')
+    p.add_argument(
+        '--output-dir', required=True, type=Path, help='gets the log, the weights, the states and the results'
+    )
+    p.add_argument(
+        '--resume', action='store_true', help='go on from the newest state in the output folder, if there is one'
+    )
     p.add_argument('--save-every', type=int, default=0, metavar='STEPS', help='write a state also within an epoch')
     p.add_argument('--every-epoch', action='store_true', help="keep each epoch's network: a teacher for multi-step KD")
     return p.parse_args(argv)
@@ -292,39 +398,104 @@ def _arguments(argv):
 # %% ../nbs/05_selfkd.ipynb #61cff804
 def _start(a, space, arch):
     "The network that training starts from: new, or of a checkpoint."
-    if not a.start: return Supernet(space, seed=a.seed)
-    if a.encoder or a.input_mean is not None or a.input_std is not None: raise SystemExit('--start has all weights and the statistics of their inputs: leave --encoder, --input-mean and --input-std out')
+    if not a.start:
+        return Supernet(space, seed=a.seed)
+    if a.encoder or a.input_mean is not None or a.input_std is not None:
+        raise SystemExit(
+            '--start has all weights and the statistics of their inputs: leave --encoder, --input-mean and --input-std out'
+        )
     net = load_checkpoint(a.start)
-    if net.space != space: raise SystemExit(f'{a.start} holds a network of another space: {net.space.name} with {net.space.resolutions} px instead of {space.name} with {space.resolutions} px: give --space and --resolutions to fit')
-    if isinstance(net, Subnet) and net.arch != arch: raise SystemExit(f'{a.start} holds one network' + (', and not the one of --arch: start from its supernet' if arch else ': give its --arch, or start from a supernet'))
+    if net.space != space:
+        raise SystemExit(
+            f'{a.start} holds a network of another space: {net.space.name} with {net.space.resolutions} px instead of {space.name} with {space.resolutions} px: give --space and --resolutions to fit'
+        )
+    if isinstance(net, Subnet) and net.arch != arch:
+        raise SystemExit(
+            f'{a.start} holds one network'
+            + (
+                ', and not the one of --arch: start from its supernet'
+                if arch
+                else ': give its --arch, or start from a supernet'
+            )
+        )
     return net.train()
+
 
 def main(
     argv: list[str] | None = None,  # None: the command line's
 ):
     "The command `salnas_train`."
     a = _arguments(argv)
-    if a.arch and (a.space or a.resolutions): raise SystemExit('--arch brings its space: leave --space and --resolutions out')
-    if missing := [str(f) for f in (a.arch, a.start) if f and not f.is_file()]: raise SystemExit(f'no such file: {", ".join(missing)}')
-    space, arch = load_arch(a.arch) if a.arch else (named_space(a.space or 'tiny', a.resolutions and tuple(a.resolutions)), None)
-    try: settings = named_profile(a.profile, space.name, a.dataset, **_pairs(getattr(a, 'set')))
-    except TypeError as e: raise SystemExit(f'unknown setting: {e}') from e
-    if a.protocol == 'authors' and a.kd == 'multi-step': raise SystemExit("multi-step KD is not the authors': use --protocol native")
-    options = _pairs(a.kd_set) | ({'protocol': 'authors'} if a.protocol == 'authors' and a.kd in ('self-kd', 'ps-kd', 'pkd') else {})
+    if a.arch and (a.space or a.resolutions):
+        raise SystemExit('--arch brings its space: leave --space and --resolutions out')
+    if missing := [str(f) for f in (a.arch, a.start) if f and not f.is_file()]:
+        raise SystemExit(f'no such file: {", ".join(missing)}')
+    space, arch = (
+        load_arch(a.arch) if a.arch else (named_space(a.space or 'tiny', a.resolutions and tuple(a.resolutions)), None)
+    )
+    try:
+        settings = named_profile(a.profile, space.name, a.dataset, **_pairs(getattr(a, 'set')))
+    except TypeError as e:
+        raise SystemExit(f'unknown setting: {e}') from e
+    if a.protocol == 'authors' and a.kd == 'multi-step':
+        raise SystemExit("multi-step KD is not the authors': use --protocol native")
+    options = _pairs(a.kd_set) | (
+        {'protocol': 'authors'} if a.protocol == 'authors' and a.kd in ('self-kd', 'ps-kd', 'pkd') else {}
+    )
     kd, first = named_kd(a.kd, **options), os.environ.get('RANK', '0') == '0'
-    train, val, test = (load_dataset(a.dataset, split, a.data_root, tuple(settings.size), a.protocol) for split in ('train', 'val', 'test'))
+    train, val, test = (
+        load_dataset(a.dataset, split, a.data_root, tuple(settings.size), a.protocol)
+        for split in ('train', 'val', 'test')
+    )
     with distributed() as device:
         net = _start(a, space, arch)
-        if a.encoder: net.load_encoder(a.encoder, *((v,) * 3 if v is not None else None for v in (a.input_mean, a.input_std)))
-        if arch and isinstance(net, Supernet): net = net.extract(arch)
-        if a.protocol == 'authors' and a.input_mean is None: net.mean.copy_(torch.tensor(train.mean)), net.std.copy_(torch.tensor(train.std))  # theirs: .5 for all but SALICON
-        history = fit(net.to(device), train, val, kd, settings, a.seed, a.output_dir, progress=first, resume=a.resume, save_every=a.save_every, every_epoch=a.every_epoch)
-    if not first: return
+        if a.encoder:
+            net.load_encoder(a.encoder, *((v,) * 3 if v is not None else None for v in (a.input_mean, a.input_std)))
+        if arch and isinstance(net, Supernet):
+            net = net.extract(arch)
+        if a.protocol == 'authors' and a.input_mean is None:
+            (
+                net.mean.copy_(torch.tensor(train.mean)),
+                net.std.copy_(torch.tensor(train.std)),
+            )  # theirs: .5 for all but SALICON
+        history = fit(
+            net.to(device),
+            train,
+            val,
+            kd,
+            settings,
+            a.seed,
+            a.output_dir,
+            progress=first,
+            resume=a.resume,
+            save_every=a.save_every,
+            every_epoch=a.every_epoch,
+        )
+    if not first:
+        return
     for which, arch in {'network': arch}.items() if arch else {'largest': space.max(), 'smallest': space.min()}.items():
         source, images = (val, len(val)) if a.protocol == 'authors' else (train, settings.calibration)
         sub = calibrated(net, source, arch, images, settings.batch_size, settings.precision)
-        parameters_ = asdict(settings) | {'space': space.name, 'resolutions': space.resolutions, 'encoder': Path(a.encoder or '').name, 'start': str(a.start or ''), 'kd': {'name': kd.name, **kd.options()}, 'arch': arch.to_dict()}
-        result = save_result(a.output_dir / which, evaluate(sub, test, precision=settings.precision), test, experiment='salnas_train', model=f'{kd.name}, {which}', seed=a.seed, profile=a.profile,
-                             parameters=parameters_, cost={'parameters': parameters(sub), 'macs': macs(sub, settings.size)}, time_s=history.seconds.sum(), device=device)
+        parameters_ = asdict(settings) | {
+            'space': space.name,
+            'resolutions': space.resolutions,
+            'encoder': Path(a.encoder or '').name,
+            'start': str(a.start or ''),
+            'kd': {'name': kd.name, **kd.options()},
+            'arch': arch.to_dict(),
+        }
+        result = save_result(
+            a.output_dir / which,
+            evaluate(sub, test, precision=settings.precision),
+            test,
+            experiment='salnas_train',
+            model=f'{kd.name}, {which}',
+            seed=a.seed,
+            profile=a.profile,
+            parameters=parameters_,
+            cost={'parameters': parameters(sub), 'macs': macs(sub, settings.size)},
+            time_s=history.seconds.sum(),
+            device=device,
+        )
         save_checkpoint(sub, a.output_dir / which / 'net.safetensors', dataset=a.dataset, seed=a.seed)
         print(f'{which}: ' + '  '.join(f'{k} {v:.3f}' for k, v in result['metrics'].items()))

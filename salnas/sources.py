@@ -40,102 +40,152 @@ from scipy.io import loadmat
 from scipy.ndimage import label, maximum_filter
 
 # %% ../nbs/00_sources.ipynb #30e51c37
-from .data import KNOWN, _alone, data_root, density_map, checksum, load_recording, read_image, read_recording, resize_image, write_recording
+from salnas.data import (
+    KNOWN,
+    _alone,
+    data_root,
+    density_map,
+    checksum,
+    load_recording,
+    read_image,
+    read_recording,
+    resize_image,
+    write_recording,
+)
 
 # %% ../nbs/00_sources.ipynb #6d8a2a9a
 @dataclass(frozen=True)
 class File:
     "One official file and where it may be had."
-    name: str # under which it is kept
-    urls: tuple # mirrors, tried in turn; Google Drive and Dropbox links may be among them
-    size: int = None # bytes, where known
-    digest: str = '' # 'md5:...' or 'sha256:...', where known
-    optional: bool = False # the set can be prepared without it
+
+    name: str  # under which it is kept
+    urls: tuple  # mirrors, tried in turn; Google Drive and Dropbox links may be among them
+    size: int = None  # bytes, where known
+    digest: str = ''  # 'md5:...' or 'sha256:...', where known
+    optional: bool = False  # the set can be prepared without it
 
 # %% ../nbs/00_sources.ipynb #63945207
 @dataclass(frozen=True)
 class Source:
     "The facts of one data set and the function that reads its official archives."
-    name: str # of the data folder
+
+    name: str  # of the data folder
     title: str
-    edition: str # which release
-    page: str # where people can read about it and download by hand
-    licence: str # as its owners state it; 'none stated' where they do not
+    edition: str  # which release
+    page: str  # where people can read about it and download by hand
+    licence: str  # as its owners state it; 'none stated' where they do not
     citation: str
-    cite: str # the citation in two words
-    files: tuple # of `File`
-    convert: object # function (Source, Archives) -> Content
-    expected: dict # counts that must be met: images, viewers, fixations
-    origin: float # official coordinate of the centre of the top left pixel: 1 (MATLAB), 0, or .5 (pixel edges at whole numbers)
-    pixels_per_degree: float # native pixels in a degree of visual angle, the sigma of densities
-    pixels_per_degree_source: str # where that number comes from
-    authors: dict # what the SalNAS code does with the set: n_train, sigma_px, and more, see `authors_maps`
-    viewing: str # how people looked at it
-    megabytes: int # of disk that preparation needs, about
-    pixels_per_degree_at: float = None # the long side that pixels_per_degree and sigma_px hold for, where pictures differ in scale
-    published: dict = field(default_factory=dict) # counts found by other readers
-    notes: tuple = () # what a user of the set should know
+    cite: str  # the citation in two words
+    files: tuple  # of `File`
+    convert: object  # function (Source, Archives) -> Content
+    expected: dict  # counts that must be met: images, viewers, fixations
+    origin: float  # official coordinate of the centre of the top left pixel: 1 (MATLAB), 0, or .5 (pixel edges at whole numbers)
+    pixels_per_degree: float  # native pixels in a degree of visual angle, the sigma of densities
+    pixels_per_degree_source: str  # where that number comes from
+    authors: dict  # what the SalNAS code does with the set: n_train, sigma_px, and more, see `authors_maps`
+    viewing: str  # how people looked at it
+    megabytes: int  # of disk that preparation needs, about
+    pixels_per_degree_at: float = (
+        None  # the long side that pixels_per_degree and sigma_px hold for, where pictures differ in scale
+    )
+    published: dict = field(default_factory=dict)  # counts found by other readers
+    notes: tuple = ()  # what a user of the set should know
 
     @property
     def meta(self):
         "What goes into meta.json."
-        keys = 'title', 'edition', 'licence', 'citation', 'page', 'viewing', 'pixels_per_degree', 'pixels_per_degree_source', 'pixels_per_degree_at', 'authors', 'notes'
-        return {k: getattr(self, k) for k in keys if getattr(self, k) is not None} | dict(exif=False) # coordinates belong to the stored pixels
+        keys = (
+            'title',
+            'edition',
+            'licence',
+            'citation',
+            'page',
+            'viewing',
+            'pixels_per_degree',
+            'pixels_per_degree_source',
+            'pixels_per_degree_at',
+            'authors',
+            'notes',
+        )
+        return {k: getattr(self, k) for k in keys if getattr(self, k) is not None} | dict(
+            exif=False
+        )  # coordinates belong to the stored pixels
 
 # %% ../nbs/00_sources.ipynb #706c45fa
 @dataclass
 class Content:
     "What was found in official archives, in this project's coordinates."
-    stimuli: list # (file name, function that returns the picture file's bytes), sorted
-    fixations: dict # columns image_id subject order x y, perhaps duration
-    maps: list = () # like stimuli: official densities
-    point_maps: list = () # like stimuli: official maps of points
-    meta: dict = field(default_factory=dict) # facts that replace the source's, such as another edition
+
+    stimuli: list  # (file name, function that returns the picture file's bytes), sorted
+    fixations: dict  # columns image_id subject order x y, perhaps duration
+    maps: list = ()  # like stimuli: official densities
+    point_maps: list = ()  # like stimuli: official maps of points
+    meta: dict = field(default_factory=dict)  # facts that replace the source's, such as another edition
 
 # %% ../nbs/00_sources.ipynb #416a3b1a
-ATTEMPTS = 4 # per mirror
+ATTEMPTS = 4  # per mirror
+
 
 def _problem(
-    path, # of a downloaded file
-    file, # the `File` it should be
-    seen='', # SHA-256 of the copy first seen, if any
+    path,  # of a downloaded file
+    file,  # the `File` it should be
+    seen='',  # SHA-256 of the copy first seen, if any
 ):
     "What is wrong with a downloaded file, in words; '' if nothing is."
-    with open(path, 'rb') as f: head = f.read(512).lstrip().lower()
-    if head.startswith((b'<!doctype', b'<html', b'<?xml', b'<head')): return 'the server sent a web page instead of the file (a quota, a login or a licence to accept?)'
-    if file.size and path.stat().st_size != file.size: return f'it has {path.stat().st_size} bytes, expected {file.size}'
+    with open(path, 'rb') as f:
+        head = f.read(512).lstrip().lower()
+    if head.startswith((b'<!doctype', b'<html', b'<?xml', b'<head')):
+        return 'the server sent a web page instead of the file (a quota, a login or a licence to accept?)'
+    if file.size and path.stat().st_size != file.size:
+        return f'it has {path.stat().st_size} bytes, expected {file.size}'
     for kind, _, digest in (file.digest.partition(':'), ('sha256', ':', seen)):
-        if digest and (found := checksum(path, kind)) != digest: return f'its {kind} is {found}, expected {digest}'
-    if path.suffix != '.zip': return ''
+        if digest and (found := checksum(path, kind)) != digest:
+            return f'its {kind} is {found}, expected {digest}'
+    if path.suffix != '.zip':
+        return ''
     try:
-        with zipfile.ZipFile(path) as z: bad = None if file.digest or seen else z.testzip() # a published checksum says it all
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as e: return f'it is not a whole zip archive ({e})'
+        with zipfile.ZipFile(path) as z:
+            bad = None if file.digest or seen else z.testzip()  # a published checksum says it all
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as e:
+        return f'it is not a whole zip archive ({e})'
     return f'it is damaged at {bad}' if bad else ''
 
 # %% ../nbs/00_sources.ipynb #4f770cb4
 def _attempt(url, target, quiet, checked):
     "Fetch once; over a certificate that is not valid only if a checksum is known (`checked`). Returns ('', 0) when the file is there, else why not and how many seconds to wait before it is worth trying again (None: never)."
-    import gdown, requests # slow to import, and needed here alone
-    download = functools.partial(gdown.download, url, str(target), quiet=quiet, use_cookies=False, resume=True, retries=2, timeout=60)
+    import gdown, requests  # slow to import, and needed here alone
+
+    download = functools.partial(
+        gdown.download, url, str(target), quiet=quiet, use_cookies=False, resume=True, retries=2, timeout=60
+    )
     try:
-        try: download()
+        try:
+            download()
         except requests.exceptions.SSLError:
-            if not checked: return 'its certificate is not valid', None
+            if not checked:
+                return 'its certificate is not valid', None
             with warnings.catch_warnings():
-                warnings.simplefilter('ignore') # the checksum stands in for the certificate
+                warnings.simplefilter('ignore')  # the checksum stands in for the certificate
                 download(verify=False)
     except requests.HTTPError as e:
         code, wait = e.response.status_code, e.response.headers.get('Retry-After', '')
         again = code in (408, 425, 429) or code >= 500
         return f'HTTP {code}', (min(float(wait), 60) if wait.isdigit() else 5) if again else None
-    except gdown.exceptions.FileURLRetrievalError as e: return 'Google Drive refuses it (quota, or not shared)', None
+    except gdown.exceptions.FileURLRetrievalError as e:
+        return 'Google Drive refuses it (quota, or not shared)', None
     except gdown.exceptions.DownloadError as e:
         if 'byte range' in str(e):
-            for part in _parts(target): part.unlink() # this server cannot continue: from the start
-        return 'the connection failed' if isinstance(e.__cause__, requests.RequestException) else str(e).splitlines()[0], 1
-    except (requests.ConnectionError, requests.Timeout) as e: return 'the connection failed', 1
-    except requests.RequestException as e: return f'{type(e).__name__}: {e}', None
+            for part in _parts(target):
+                part.unlink()  # this server cannot continue: from the start
+        return 'the connection failed' if isinstance(e.__cause__, requests.RequestException) else str(e).splitlines()[
+            0
+        ], 1
+    except (requests.ConnectionError, requests.Timeout) as e:
+        return 'the connection failed', 1
+    except requests.RequestException as e:
+        return f'{type(e).__name__}: {e}', None
     return '', 0
+
 
 def _parts(target):
     "Files of an unfinished download, the largest first."
@@ -143,10 +193,10 @@ def _parts(target):
 
 # %% ../nbs/00_sources.ipynb #76388820
 def fetch(
-    file, # a `File`
-    folder, # where it is kept, with SHA256SUMS beside it
-    quiet=False, # no progress bar
-    sleep=time.sleep, # waits between attempts
+    file,  # a `File`
+    folder,  # where it is kept, with SHA256SUMS beside it
+    quiet=False,  # no progress bar
+    sleep=time.sleep,  # waits between attempts
 ):
     """Path of the file, downloaded if it is not there yet and checked in any case.
 
@@ -154,31 +204,43 @@ def fetch(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     target, sums = folder / file.name, folder / 'SHA256SUMS'
-    try: lock = FileLock(folder / '.lock', timeout=0).acquire()
-    except Timeout: raise RuntimeError(f"another process is downloading into {folder}: wait for it") from None
+    try:
+        lock = FileLock(folder / '.lock', timeout=0).acquire()
+    except Timeout:
+        raise RuntimeError(f"another process is downloading into {folder}: wait for it") from None
     with lock:
         known = dict(line.split(maxsplit=1)[::-1] for line in sums.read_text().splitlines()) if sums.exists() else {}
         said = []
         if target.exists():
-            if not _problem(target, file, known.get(file.name, '')): return target
+            if not _problem(target, file, known.get(file.name, '')):
+                return target
             target.unlink()
         for url in file.urls:
             # without a checksum nothing could tell the halves of two mirrors apart, so they are not joined
-            for part in _parts(target)[0 if len(file.urls) > 1 and not file.digest else 1:]: part.unlink()
+            for part in _parts(target)[0 if len(file.urls) > 1 and not file.digest else 1 :]:
+                part.unlink()
             said.append(_from_mirror(url, target, file, quiet, sleep))
-            if not said[-1]: break
-        else: raise ConnectionError(f"cannot download {file.name} ({'; '.join(f'{u}: {s}' for u, s in zip(file.urls, said))})")
+            if not said[-1]:
+                break
+        else:
+            raise ConnectionError(
+                f"cannot download {file.name} ({'; '.join(f'{u}: {s}' for u, s in zip(file.urls, said))})"
+            )
         _write_lines(sums, [f'{v}  {k}' for k, v in (known | {file.name: checksum(target)}).items()])
     return target
+
 
 def _from_mirror(url, target, file, quiet, sleep):
     "Try one mirror; returns what is wrong in words, '' if the file came and is right."
     for attempt in range(ATTEMPTS):
         why, wait = _attempt(url, target, quiet, bool(file.digest))
-        if not why or wait is None or attempt == ATTEMPTS - 1: break
-        sleep(wait * 2 ** attempt)
-    if not why and (why := _problem(target, file)): target.unlink()
+        if not why or wait is None or attempt == ATTEMPTS - 1:
+            break
+        sleep(wait * 2**attempt)
+    if not why and (why := _problem(target, file)):
+        target.unlink()
     return why
+
 
 def _write_lines(path, lines):
     aside = path.with_name(f'.{path.name}.{os.getpid()}')
@@ -186,15 +248,17 @@ def _write_lines(path, lines):
     os.replace(aside, path)
 
 # %% ../nbs/00_sources.ipynb #ea8ae127
-LARGEST = 4 << 30 # bytes of a member: the largest official one is 0.8 GB
-SQUEEZED = 300 # times that a large member may be compressed
+LARGEST = 4 << 30  # bytes of a member: the largest official one is 0.8 GB
+SQUEEZED = 300  # times that a large member may be compressed
+
 
 @dataclass(frozen=True)
 class Member:
     "One file within official archives."
-    path: str # '/'-separated, as the archive has it
+
+    path: str  # '/'-separated, as the archive has it
     archive: Path
-    read: object # function that returns its bytes; ValueError if it is damaged
+    read: object  # function that returns its bytes; ValueError if it is damaged
 
     @property
     def name(self):
@@ -214,207 +278,337 @@ class Member:
 # %% ../nbs/00_sources.ipynb #55a1f764
 class Archives:
     "Official archives (zip files, single files, or folders), read by the ends of their members' paths. What is wrong with them is a ValueError that names the file."
-    def __init__(self,
-        paths, # of the archives
+
+    def __init__(
+        self,
+        paths,  # of the archives
     ):
         self.paths, self.members, self._open = [Path(p) for p in paths], [], contextlib.ExitStack()
         try:
-            for path in self.paths: self.members += self._list(path)
-        except BaseException: self._open.close(); raise
+            for path in self.paths:
+                self.members += self._list(path)
+        except BaseException:
+            self._open.close()
+            raise
         # Finder's and Windows' droppings carry the names of real members
-        self.members = [m for m in self.members if not m.name.startswith(('._', '.DS_Store', 'Thumbs.db')) and '__MACOSX/' not in m.path]
+        self.members = [
+            m
+            for m in self.members
+            if not m.name.startswith(('._', '.DS_Store', 'Thumbs.db')) and '__MACOSX/' not in m.path
+        ]
 
-    def __enter__(self): return self
-    def __exit__(self, *_): self._open.close()
-    def __str__(self): return ', '.join(map(str, self.paths))
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._open.close()
+
+    def __str__(self):
+        return ', '.join(map(str, self.paths))
 
     def _list(self, path):
-        if path.is_dir(): return [Member(f.relative_to(path).as_posix(), path, f.read_bytes) for f in sorted(path.rglob('*')) if f.is_file()]
-        if not path.is_file(): raise FileNotFoundError(f"no archive at {path}")
-        with open(path, 'rb') as f: head = f.read(64).lstrip().lower()
-        if head.startswith((b'<!doctype', b'<html')): raise ValueError(f"{path} is a web page, not an archive: the server asked for something (quota, login, licence); download it with a browser")
-        if path.suffix.lower() != '.zip' and not zipfile.is_zipfile(path): return [Member(path.name, path, path.read_bytes)]
-        try: z = self._open.enter_context(zipfile.ZipFile(path))
-        except (zipfile.BadZipFile, EOFError, OSError, ValueError, RuntimeError) as e: raise ValueError(f"{path} is not a whole zip archive ({e}): download it again") from e
+        if path.is_dir():
+            return [
+                Member(f.relative_to(path).as_posix(), path, f.read_bytes)
+                for f in sorted(path.rglob('*'))
+                if f.is_file()
+            ]
+        if not path.is_file():
+            raise FileNotFoundError(f"no archive at {path}")
+        with open(path, 'rb') as f:
+            head = f.read(64).lstrip().lower()
+        if head.startswith((b'<!doctype', b'<html')):
+            raise ValueError(
+                f"{path} is a web page, not an archive: the server asked for something (quota, login, licence); download it with a browser"
+            )
+        if path.suffix.lower() != '.zip' and not zipfile.is_zipfile(path):
+            return [Member(path.name, path, path.read_bytes)]
+        try:
+            z = self._open.enter_context(zipfile.ZipFile(path))
+        except (zipfile.BadZipFile, EOFError, OSError, ValueError, RuntimeError) as e:
+            raise ValueError(f"{path} is not a whole zip archive ({e}): download it again") from e
         for i in z.infolist():
-            if i.file_size > LARGEST or i.file_size > max(SQUEEZED * i.compress_size, 64 << 20): raise ValueError(f"{path} would unpack {i.filename} from {i.compress_size} to {i.file_size} bytes: this is no official archive")
-        return [Member(i.filename.replace('\\', '/'), path, functools.partial(self._read, z, i, path)) for i in z.infolist() if not i.is_dir()]
+            if i.file_size > LARGEST or i.file_size > max(SQUEEZED * i.compress_size, 64 << 20):
+                raise ValueError(
+                    f"{path} would unpack {i.filename} from {i.compress_size} to {i.file_size} bytes: this is no official archive"
+                )
+        return [
+            Member(i.filename.replace('\\', '/'), path, functools.partial(self._read, z, i, path))
+            for i in z.infolist()
+            if not i.is_dir()
+        ]
 
     @staticmethod
     def _read(z, info, path):
         try:
-            with z.open(info) as f: return f.read(info.file_size) + f.read(1) # never more than was announced; the end compares checksums
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as e: raise ValueError(f"{path} is damaged at {info.filename} ({e}): download it again") from e
+            with z.open(info) as f:
+                return f.read(info.file_size) + f.read(1)  # never more than was announced; the end compares checksums
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as e:
+            raise ValueError(f"{path} is damaged at {info.filename} ({e}): download it again") from e
 
     def glob(self, pattern):
         "Members whose path ends in pattern, where * stands for anything within one folder's name; in the order of their paths."
         parts = pattern.lower().split('/')
-        fits = lambda m: len(m) >= len(parts) and all(fnmatch.fnmatchcase(a, b) for a, b in zip(m[-len(parts):], parts))
+        fits = lambda m: (
+            len(m) >= len(parts) and all(fnmatch.fnmatchcase(a, b) for a, b in zip(m[-len(parts) :], parts))
+        )
         return sorted((m for m in self.members if fits(m.path.lower().split('/'))), key=lambda m: m.path)
 
     def find(self, pattern):
         "The one member that fits; ValueError if there is none or more than one."
         found = self.glob(pattern)
-        if len(found) != 1: raise ValueError(f"{self} has {len(found)} members {pattern}, expected one: is it the official archive, and are all its parts given?")
+        if len(found) != 1:
+            raise ValueError(
+                f"{self} has {len(found)} members {pattern}, expected one: is it the official archive, and are all its parts given?"
+            )
         return found[0]
 
     def pictures(self, pattern, name=lambda m: m.name):
         "Sorted (name, read) of the members that fit; ValueError if there is none."
         found = sorted(((name(m), m.read) for m in self.glob(pattern)), key=lambda pair: pair[0])
         twice = [a for (a, _), (b, _) in zip(found, found[1:]) if a == b]
-        if twice: raise ValueError(f"{self} has more than one {twice[0]}: is an archive given twice?")
-        if not found: raise ValueError(f"{self} has no members {pattern}: is it the official archive, and are all its parts given?")
+        if twice:
+            raise ValueError(f"{self} has more than one {twice[0]}: is an archive given twice?")
+        if not found:
+            raise ValueError(
+                f"{self} has no members {pattern}: is it the official archive, and are all its parts given?"
+            )
         return found
 
 # %% ../nbs/00_sources.ipynb #886f2c90
 def read_mat(
-    member, # a `Member`
-    name, # of the variable; None: the only one
+    member,  # a `Member`
+    name,  # of the variable; None: the only one
 ):
     "A variable of a MATLAB file (up to version 7.2), with structs as objects and cells as object arrays."
-    try: found = loadmat(io.BytesIO(member.read()), squeeze_me=True, struct_as_record=False)
-    except RuntimeError as e: raise ValueError(f"{member.path} is of MATLAB 7.3, which was not expected here: save it with -v7") from e
-    except Exception as e: raise ValueError(f"{member.path} cannot be read ({type(e).__name__}: {e}): is {member.archive} the official archive?") from e
+    try:
+        found = loadmat(io.BytesIO(member.read()), squeeze_me=True, struct_as_record=False)
+    except RuntimeError as e:
+        raise ValueError(f"{member.path} is of MATLAB 7.3, which was not expected here: save it with -v7") from e
+    except Exception as e:
+        raise ValueError(
+            f"{member.path} cannot be read ({type(e).__name__}: {e}): is {member.archive} the official archive?"
+        ) from e
     names = [k for k in found if not k.startswith('__')]
-    if name is None and len(names) == 1: return found[names[0]]
-    if name not in names: raise ValueError(f"{member.path} holds {', '.join(names) or 'nothing'}, expected {name or 'one variable'}: is {member.archive} the official archive?")
+    if name is None and len(names) == 1:
+        return found[names[0]]
+    if name not in names:
+        raise ValueError(
+            f"{member.path} holds {', '.join(names) or 'nothing'}, expected {name or 'one variable'}: is {member.archive} the official archive?"
+        )
     return found[name]
 
 # %% ../nbs/00_sources.ipynb #f7fe5333
 def columns(
-    scanpaths, # iterable of (image_id, subject, x, y) or (image_id, subject, x, y, duration): arrays of one viewer, or of several with subject an array too
+    scanpaths,  # iterable of (image_id, subject, x, y) or (image_id, subject, x, y, duration): arrays of one viewer, or of several with subject an array too
 ):
     "The columns of fixations.npz from scanpaths; `order` counts within each viewer's. Coordinates are taken as they are."
     rows = []
     for image, subject, *arrays in scanpaths:
         arrays = [np.atleast_1d(np.asarray(a, dtype=np.float64)).ravel() for a in arrays]
         n = len(arrays[0])
-        if any(len(a) != n for a in arrays): raise ValueError(f"scanpath of viewer {subject} on picture {image} has columns of {', '.join(str(len(a)) for a in arrays)} rows")
+        if any(len(a) != n for a in arrays):
+            raise ValueError(
+                f"scanpath of viewer {subject} on picture {image} has columns of {', '.join(str(len(a)) for a in arrays)} rows"
+            )
         subject = np.broadcast_to(subject, n)
-        first = np.flatnonzero(np.diff(subject, prepend=-9)) # where each viewer's rows begin
+        first = np.flatnonzero(np.diff(subject, prepend=-9))  # where each viewer's rows begin
         order = np.arange(n) - np.repeat(first, np.diff(np.append(first, n)))
-        whole = [a.astype(np.int32) for a in (np.full(n, image), subject, np.where(subject < 0, -1, order))] # SALICON has millions
+        whole = [
+            a.astype(np.int32) for a in (np.full(n, image), subject, np.where(subject < 0, -1, order))
+        ]  # SALICON has millions
         rows.append((*whole, *arrays[:2], (arrays[2] if len(arrays) > 2 else np.full(n, np.nan)).astype(np.float32)))
-    if not rows: raise ValueError("no scanpaths: is it the official archive?")
+    if not rows:
+        raise ValueError("no scanpaths: is it the official archive?")
     return dict(zip(('image_id', 'subject', 'order', 'x', 'y', 'duration'), map(np.concatenate, zip(*rows))))
 
 # %% ../nbs/00_sources.ipynb #2f02e4fa
 def size_of(
-    name, # of a picture, for the error
-    data, # bytes of its file
+    name,  # of a picture, for the error
+    data,  # bytes of its file
 ):
     "(height, width) of a picture as it is stored, decoded whole; one that is broken is a ValueError that names it."
-    try: return read_image(io.BytesIO(data), upright=False).shape[:2]
-    except ValueError as e: raise ValueError(f"picture {name}: {e}") from e
+    try:
+        return read_image(io.BytesIO(data), upright=False).shape[:2]
+    except ValueError as e:
+        raise ValueError(f"picture {name}: {e}") from e
 
 # %% ../nbs/00_sources.ipynb #4c615689
 def nested_scanpaths(
-    member, # a `Member`: fixations.mat
-    names, # sorted names of the pictures
+    member,  # a `Member`: fixations.mat
+    names,  # sorted names of the pictures
 ):
     "Scanpaths (for `columns`) from fixations{i}.subjects{j}.fix_x, fix_y and fix_duration, which count from 1 (NUS-VIP's layout); a viewer who did not see a picture has an empty entry or none."
     entries, place = np.atleast_1d(read_mat(member, 'fixations')), {n: i for i, n in enumerate(names)}
     try:
-        if sorted(e.img for e in entries) != list(names): raise ValueError(f"{member.path} is about {len(entries)} pictures, not these {len(names)}: is {member.archive} the official archive?")
-        return [(place[e.img], j, np.asarray(s.fix_x, dtype=np.float64) - 1, np.asarray(s.fix_y, dtype=np.float64) - 1, s.fix_duration)
-            for e in entries for j, s in enumerate(np.atleast_1d(e.subjects)) if hasattr(s, 'fix_x')]
-    except (AttributeError, TypeError) as e: raise ValueError(f"{member.path} cannot be read ({e}): is {member.archive} the official archive?") from e
+        if sorted(e.img for e in entries) != list(names):
+            raise ValueError(
+                f"{member.path} is about {len(entries)} pictures, not these {len(names)}: is {member.archive} the official archive?"
+            )
+        return [
+            (
+                place[e.img],
+                j,
+                np.asarray(s.fix_x, dtype=np.float64) - 1,
+                np.asarray(s.fix_y, dtype=np.float64) - 1,
+                s.fix_duration,
+            )
+            for e in entries
+            for j, s in enumerate(np.atleast_1d(e.subjects))
+            if hasattr(s, 'fix_x')
+        ]
+    except (AttributeError, TypeError) as e:
+        raise ValueError(f"{member.path} cannot be read ({e}): is {member.archive} the official archive?") from e
 
 # %% ../nbs/00_sources.ipynb #b8b01e57
 def gaze_points(
-    data, # bytes of a SALICON file
+    data,  # bytes of a SALICON file
 ):
     "(subject, x, y), three (n,) arrays, from the `gaze` structs of a SALICON file, an element per worker; coordinates as published, counted from 1."
-    gaze = np.atleast_1d(loadmat(io.BytesIO(data), squeeze_me=True, struct_as_record=False, variable_names=['gaze'])['gaze'])
-    points = [np.asarray(g.fixations, dtype=np.float64).reshape(-1, 2) for g in gaze] # floats first: unsigned numbers would wrap below 1
+    gaze = np.atleast_1d(
+        loadmat(io.BytesIO(data), squeeze_me=True, struct_as_record=False, variable_names=['gaze'])['gaze']
+    )
+    points = [
+        np.asarray(g.fixations, dtype=np.float64).reshape(-1, 2) for g in gaze
+    ]  # floats first: unsigned numbers would wrap below 1
     subject = np.repeat(np.arange(len(points)), [len(p) for p in points])
     return subject, *np.concatenate(points or [np.empty((0, 2))]).T
 
+
 def in_processes(
-    function, # importable, of one argument
-    jobs, # iterable of arguments
-    n, # how many there are
+    function,  # importable, of one argument
+    jobs,  # iterable of arguments
+    n,  # how many there are
 ):
     "Results in order; several processes if there are many jobs, of which only a few are taken in advance."
-    if n < 500: yield from map(function, jobs); return
+    if n < 500:
+        yield from map(function, jobs)
+        return
     with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context('spawn')) as pool:
         waiting = deque()
         for job in jobs:
             waiting.append(pool.submit(function, job))
-            if len(waiting) > 16 * os.cpu_count(): yield waiting.popleft().result()
-        while waiting: yield waiting.popleft().result()
+            if len(waiting) > 16 * os.cpu_count():
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 # %% ../nbs/00_sources.ipynb #6a573ef1
 def points_of_map(
-    data, # bytes of a picture file that marks fixated pixels
-    lossy, # whether it is a JPEG: then local maxima above half of the range are taken, else every pixel that is not zero
+    data,  # bytes of a picture file that marks fixated pixels
+    lossy,  # whether it is a JPEG: then local maxima above half of the range are taken, else every pixel that is not zero
 ):
     "(x, y), two (n,) arrays: 0-based columns and rows of the marks in a map of points."
     grey = read_image(io.BytesIO(data)).max(2)
-    if not lossy: return np.nonzero(grey)[::-1]
+    if not lossy:
+        return np.nonzero(grey)[::-1]
     peaks, n = label((grey == maximum_filter(grey, 3)) & (grey > 127), np.ones((3, 3)))
-    if not n: return np.empty(0), np.empty(0)
+    if not n:
+        return np.empty(0), np.empty(0)
     rows, cols = np.nonzero(peaks)
     count = np.bincount(peaks[rows, cols], minlength=n + 1)[1:]
-    return tuple(np.round(np.bincount(peaks[rows, cols], a, n + 1)[1:] / count) for a in (cols, rows)) # a plateau counts once
+    return tuple(
+        np.round(np.bincount(peaks[rows, cols], a, n + 1)[1:] / count) for a in (cols, rows)
+    )  # a plateau counts once
 
 # %% ../nbs/00_sources.ipynb #91d9c8c2
 def found_counts(
-    fixations, # columns
-    images, # number of pictures
+    fixations,  # columns
+    images,  # number of pictures
 ):
     "Images, viewers and fixations, as they are counted everywhere: viewers are the different numbers in `subject`, unknown ones not counted."
     subjects = np.unique(fixations['subject'])
     return dict(images=images, viewers=int((subjects >= 0).sum()), fixations=len(fixations['x']))
 
+
 def prepare(
-    source, # a `Source`
-    archives, # paths of the official archives, or of a folder with a reduced copy (see below)
-    root=None, # folder of the prepared data sets, as in `data_root`
-    overwrite=False, # replace a prepared set
-    say=print, # hears what deviates from published counts
+    source,  # a `Source`
+    archives,  # paths of the official archives, or of a folder with a reduced copy (see below)
+    root=None,  # folder of the prepared data sets, as in `data_root`
+    overwrite=False,  # replace a prepared set
+    say=print,  # hears what deviates from published counts
 ):
     "Turn official archives into `<root>/<name>` and return that folder. Raises ValueError, before anything is written, if they do not hold what they should."
     folder = data_root(root) / source.name
-    if folder.exists() and not overwrite: raise FileExistsError(f"{folder} is already there: pass overwrite=True (--overwrite) to replace it")
-    for path, file in ((Path(a), f) for a in archives for f in source.files if f.digest and Path(a).name == f.name and Path(a).is_file()):
-        if wrong := _problem(path, file): say(f"{source.name}: {path.name} is not the file that others had: {wrong}")
+    if folder.exists() and not overwrite:
+        raise FileExistsError(f"{folder} is already there: pass overwrite=True (--overwrite) to replace it")
+    for path, file in (
+        (Path(a), f)
+        for a in archives
+        for f in source.files
+        if f.digest and Path(a).name == f.name and Path(a).is_file()
+    ):
+        if wrong := _problem(path, file):
+            say(f"{source.name}: {path.name} is not the file that others had: {wrong}")
     with Archives(archives) as official:
         content = _content(source, official)
         found = found_counts(content.fixations, len(content.stimuli))
         wrong = {k: v for k, v in source.expected.items() if found[k] != v}
-        if wrong: raise ValueError(f"{official} holds {found}, expected {wrong}: is it the whole official archive?")
+        if wrong:
+            raise ValueError(f"{official} holds {found}, expected {wrong}: is it the whole official archive?")
         for k, n in source.published.items():
-            if found[k] == n: continue
-            if other := [o.name for o in catalogue().values() if o.name != source.name and o.cite == source.cite and o.published.get(k) == found[k]]:
+            if found[k] == n:
+                continue
+            if other := [
+                o.name
+                for o in catalogue().values()
+                if o.name != source.name and o.cite == source.cite and o.published.get(k) == found[k]
+            ]:
                 raise ValueError(f"{official} holds the {k} of {other[0]}, another edition: salnas_data get {other[0]}")
             say(f"{source.name}: {found[k]} {k} here, {n} counted by others: {' '.join(source.notes)}")
-        return write_recording(folder, source.meta | found | content.meta, content.stimuli, content.fixations, overwrite, content.maps, content.point_maps)
+        return write_recording(
+            folder,
+            source.meta | found | content.meta,
+            content.stimuli,
+            content.fixations,
+            overwrite,
+            content.maps,
+            content.point_maps,
+        )
+
 
 def _content(source, official):
     "What the archives hold; whatever surprises a converter is one sentence."
-    try: return reduced_copy(source, official) if official.glob('fixations.npz') else source.convert(source, official)
-    except (ValueError, OSError, RecursionError): raise
-    except Exception as e: raise ValueError(f"{official} cannot be read as {source.name} ({type(e).__name__}: {e}): is it the official archive?") from e
+    try:
+        return reduced_copy(source, official) if official.glob('fixations.npz') else source.convert(source, official)
+    except (ValueError, OSError, RecursionError):
+        raise
+    except Exception as e:
+        raise ValueError(
+            f"{official} cannot be read as {source.name} ({type(e).__name__}: {e}): is it the official archive?"
+        ) from e
 
 # %% ../nbs/00_sources.ipynb #5c89e870
 def reduced_copy(
-    source, # the `Source` of the set
-    official, # `Archives` with fixations.npz (coordinates and sizes as published) and the reduced pictures
+    source,  # the `Source` of the set
+    official,  # `Archives` with fixations.npz (coordinates and sizes as published) and the reduced pictures
 ):
     "The `Content` of a reduced copy: coordinates are scaled to the pictures that are there."
-    if official.glob('SHA256SUMS'): raise ValueError(f"{official} is a prepared set, not an archive: copy the folder to where it shall lie")
-    with np.load(io.BytesIO(official.find('fixations.npz').read()), allow_pickle=False) as f: table = {k: f[k] for k in f.files}
+    if official.glob('SHA256SUMS'):
+        raise ValueError(f"{official} is a prepared set, not an archive: copy the folder to where it shall lie")
+    with np.load(io.BytesIO(official.find('fixations.npz').read()), allow_pickle=False) as f:
+        table = {k: f[k] for k in f.files}
     names = [str(n).rsplit('.', 1)[0] for n in table['image_names']]
     files = {m.stem: m for m in official.members if m.name.lower().endswith(('.jpg', '.jpeg', '.png'))}
-    if missing := [n for n in names if n not in files]: raise ValueError(f"{official} lacks {len(missing)} pictures, the first is {missing[0]}")
+    if missing := [n for n in names if n not in files]:
+        raise ValueError(f"{official} lacks {len(missing)} pictures, the first is {missing[0]}")
     sizes = np.array([size_of(files[n].name, files[n].read()) for n in names], dtype=np.float64)[:, ::-1]
     native, i = np.stack([table['width'], table['height']], 1).astype(np.float64), table['image_id'].astype(int)
-    points = np.stack([table['x'], table['y']], 1).astype(np.float64) - source.origin + .5
-    points = points * (sizes / native)[i] - .5
-    duration = table.get('duration', np.full(len(i), -1.))
-    fixations = dict(image_id=i, subject=table['subject'], order=table['order'], x=points[:, 0], y=points[:, 1], duration=np.where(duration >= 0, duration, np.nan))
-    meta = dict(edition=f"{source.edition}, pictures reduced to a long side of {int(sizes.max())}", pixels_per_degree_at=source.pixels_per_degree_at or float(native.max()))
+    points = np.stack([table['x'], table['y']], 1).astype(np.float64) - source.origin + 0.5
+    points = points * (sizes / native)[i] - 0.5
+    duration = table.get('duration', np.full(len(i), -1.0))
+    fixations = dict(
+        image_id=i,
+        subject=table['subject'],
+        order=table['order'],
+        x=points[:, 0],
+        y=points[:, 1],
+        duration=np.where(duration >= 0, duration, np.nan),
+    )
+    meta = dict(
+        edition=f"{source.edition}, pictures reduced to a long side of {int(sizes.max())}",
+        pixels_per_degree_at=source.pixels_per_degree_at or float(native.max()),
+    )
     return Content([(files[n].name, files[n].read) for n in names], fixations, meta=meta)
 
 # %% ../nbs/00_sources.ipynb #a60b1b41
@@ -423,7 +617,8 @@ def catalogue():
     "Every `Source` of the scripts by name, the paper's seven first."
     here = Path(sys.modules['salnas.data'].__file__).parent
     folder = next((d for d in (here / 'data_scripts', here.parent / 'data_scripts') if d.is_dir()), None)
-    if folder is None: raise FileNotFoundError(f"no data_scripts beside {here}: install salnas again")
+    if folder is None:
+        raise FileNotFoundError(f"no data_scripts beside {here}: install salnas again")
     found = {}
     for file in sorted(folder.glob('[!_]*.py')):
         spec = importlib.util.spec_from_file_location(f'salnas_data_scripts_{file.stem}', file)
@@ -432,22 +627,24 @@ def catalogue():
         found |= {s.name: s for s in vars(script).values() if type(s).__name__ == 'Source'}
     return {name: found[name] for name in KNOWN if name in found}
 
+
 def source_of(
-    name, # of a benchmark
+    name,  # of a benchmark
 ):
     "The `Source` called name; an unknown one is a ValueError that lists the names."
-    if name not in catalogue(): raise ValueError(f"unknown data set {name!r}: choose one of {', '.join(catalogue())}")
+    if name not in catalogue():
+        raise ValueError(f"unknown data set {name!r}: choose one of {', '.join(catalogue())}")
     return catalogue()[name]
 
 # %% ../nbs/00_sources.ipynb #678b14b4
 def get(
-    name, # of a benchmark
-    archives=(), # official archives at hand; without any they are downloaded
-    root=None, # folder of the prepared data sets, as in `data_root`
-    overwrite=False, # replace a prepared set
-    quiet=False, # no progress bars
-    say=print, # hears what happens
-    source=None, # another `Source` than the catalogue's
+    name,  # of a benchmark
+    archives=(),  # official archives at hand; without any they are downloaded
+    root=None,  # folder of the prepared data sets, as in `data_root`
+    overwrite=False,  # replace a prepared set
+    quiet=False,  # no progress bars
+    say=print,  # hears what happens
+    source=None,  # another `Source` than the catalogue's
 ):
     """Prepare a benchmark: download what is missing, check it, convert it. Returns its folder; one that is prepared already is left alone.
 
@@ -455,31 +652,43 @@ def get(
     source, root = source or source_of(name), data_root(root)
     with contextlib.suppress(OSError, RuntimeError):
         if any(root.glob(f'.{name}.*')):
-            with _alone(root / name): pass # clears what a killed process left
+            with _alone(root / name):
+                pass  # clears what a killed process left
     if (root / name / 'meta.json').exists() and not overwrite:
         say(f"{name} is prepared already in {root / name}")
         return root / name
-    if not archives: archives = _download(source, root / '.downloads' / name, quiet, say)
+    if not archives:
+        archives = _download(source, root / '.downloads' / name, quiet, say)
     say(f"{name}: converting {', '.join(Path(a).name for a in archives)}")
     folder = prepare(source, archives, root, overwrite, say)
     say(f"{name}: {summary(read_recording(folder))} in {folder}")
     return folder
 
+
 def _download(source, folder, quiet, say):
     there = folder
-    while not there.exists(): there = there.parent
+    while not there.exists():
+        there = there.parent
     free = shutil.disk_usage(there).free + sum(f.stat().st_size for f in folder.glob('*') if f.is_file()) >> 20
-    if free < source.megabytes: raise OSError(f"{source.name} needs about {source.megabytes} MB of disk, {folder} has {free} MB free: choose another --root, or SALNAS_DATA")
+    if free < source.megabytes:
+        raise OSError(
+            f"{source.name} needs about {source.megabytes} MB of disk, {folder} has {free} MB free: choose another --root, or SALNAS_DATA"
+        )
     paths = []
     for file in source.files:
-        try: paths.append(fetch(file, folder, quiet))
+        try:
+            paths.append(fetch(file, folder, quiet))
         except ConnectionError as e:
-            if not file.optional: raise ConnectionError(f"{e}: try later (the part that came is kept), or fetch it with a browser from {source.page} and pass --archive FILE") from e
+            if not file.optional:
+                raise ConnectionError(
+                    f"{e}: try later (the part that came is kept), or fetch it with a browser from {source.page} and pass --archive FILE"
+                ) from e
             say(f"{source.name}: goes on without {file.name}, {e}")
     return paths
 
+
 def summary(
-    recording, # a `Recording`
+    recording,  # a `Recording`
 ):
     "One line of counts."
     n = found_counts(dict(subject=recording.subject, x=recording.x), len(recording))
@@ -488,30 +697,62 @@ def summary(
 
 # %% ../nbs/00_sources.ipynb #a85399c1
 def verify(
-    name, # of a prepared set
-    root=None, # as in `data_root`
+    name,  # of a prepared set
+    root=None,  # as in `data_root`
 ):
     """A table with a row per check: `check`, `ok` (True, False, or None for what is merely reported), `found`.
 
     Raises FileNotFoundError or ValueError if the set is not there or cannot be read at all."""
-    if name == 'popout': raise ValueError("popout is generated anew each time, there is nothing to verify")
+    if name == 'popout':
+        raise ValueError("popout is generated anew each time, there is nothing to verify")
     recording = load_recording(name, root)
     folder, rows = data_root(root) / name, []
-    def note(check, ok, found): rows.append(dict(check=check, ok=ok, found=found))
+
+    def note(check, ok, found):
+        rows.append(dict(check=check, ok=ok, found=found))
+
     counts = found_counts(dict(subject=recording.subject, x=recording.x), len(recording))
     for k, n in counts.items():
         want = source_of(name).expected.get(k) if name in catalogue() else None
         note(k, None if want is None else n == want, str(n) if want in (None, n) else f'{n}, expected {want}')
     lines = (folder / 'SHA256SUMS').read_text(encoding='utf-8').splitlines() if (folder / 'SHA256SUMS').exists() else []
     sums = dict(line.split('  ', 1)[::-1] for line in lines)
-    with ThreadPoolExecutor(os.cpu_count()) as pool: digests = list(pool.map(lambda f: checksum(folder / f) if (folder / f).is_file() else 'missing', sums))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        digests = list(pool.map(lambda f: checksum(folder / f) if (folder / f).is_file() else 'missing', sums))
     broken = [f'{f} ({"missing" if d == "missing" else "changed"})' for f, d in zip(sums, digests) if d != sums[f]]
-    stray = sorted({f.relative_to(folder).as_posix() for kind in ('stimuli', 'maps', 'point_maps') for f in (folder / kind).glob('*')} - sums.keys()) if sums else []
-    note('checksums', None if not sums else not broken, 'none recorded: prepared by an early version' if not sums else f'{len(broken)} of {len(sums)} differ: {", ".join(broken[:3])}' if broken else f'{len(sums)} files as prepared')
-    note('files', not stray, f'{len(stray)} that do not belong: {", ".join(stray[:3])}' if stray else 'none that do not belong')
+    stray = (
+        sorted(
+            {
+                f.relative_to(folder).as_posix()
+                for kind in ('stimuli', 'maps', 'point_maps')
+                for f in (folder / kind).glob('*')
+            }
+            - sums.keys()
+        )
+        if sums
+        else []
+    )
+    note(
+        'checksums',
+        None if not sums else not broken,
+        'none recorded: prepared by an early version'
+        if not sums
+        else f'{len(broken)} of {len(sums)} differ: {", ".join(broken[:3])}'
+        if broken
+        else f'{len(sums)} files as prepared',
+    )
+    note(
+        'files',
+        not stray,
+        f'{len(stray)} that do not belong: {", ".join(stray[:3])}' if stray else 'none that do not belong',
+    )
     note('picture sizes', *_sizes(recording))
     nan = int((np.isnan(recording.x) | np.isnan(recording.y)).sum())
-    note('in frame', None, f'{int(recording.inside.sum())} of {len(recording.x)}' + (f', {nan} have no coordinates' if nan else ''))
+    note(
+        'in frame',
+        None,
+        f'{int(recording.inside.sum())} of {len(recording.x)}' + (f', {nan} have no coordinates' if nan else ''),
+    )
     note('pictures without fixations', None, str(len(recording) - len(np.unique(recording.image_id[recording.inside]))))
     same = [f for f, n in Counter(v for k, v in sums.items() if k.startswith('stimuli/')).items() if n > 1]
     note('identical pictures', None, str(len(same)) if sums else 'unknown')
@@ -519,20 +760,31 @@ def verify(
     note('repeated fixations', None, str(int(looks.duplicated().sum())))
     return pd.DataFrame(rows)
 
+
 def _sizes(recording):
     "(ok, what was found) of decoding every picture."
+
     def wrong(i):
-        try: recording.read(i)
-        except (OSError, ValueError) as e: return str(e)
-    with ThreadPoolExecutor(os.cpu_count()) as pool: found = [w for w in pool.map(wrong, range(len(recording))) if w]
-    return not found, f'{len(found)} do not decode to the recorded size: {found[0]}' if found else f'all {len(recording)} decode to the recorded size'
+        try:
+            recording.read(i)
+        except (OSError, ValueError) as e:
+            return str(e)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = [w for w in pool.map(wrong, range(len(recording))) if w]
+    return (
+        not found,
+        f'{len(found)} do not decode to the recorded size: {found[0]}'
+        if found
+        else f'all {len(recording)} decode to the recorded size',
+    )
 
 # %% ../nbs/00_sources.ipynb #434f6865
 def contact_sheet(
-    recording, # a `Recording`
-    n=12, # pictures, spread evenly over the set
-    columns=4, # pictures in a row
-    indices=None, # which pictures instead
+    recording,  # a `Recording`
+    n=12,  # pictures, spread evenly over the set
+    columns=4,  # pictures in a row
+    indices=None,  # which pictures instead
 ):
     "matplotlib Figure: pictures with every fixation, coloured by viewer, and the density of one degree below each."
     indices = np.unique(np.linspace(0, len(recording) - 1, n).astype(int)) if indices is None else np.asarray(indices)
@@ -540,59 +792,110 @@ def contact_sheet(
     figure = Figure(figsize=(3 * columns, 3.9 * rows), dpi=80, layout='constrained')
     FigureCanvasAgg(figure)
     axes = figure.subplots(2 * rows, columns, squeeze=False)
-    for ax in axes.flat: ax.axis('off')
+    for ax in axes.flat:
+        ax.axis('off')
     for k, i in enumerate(indices):
         picture, heat = axes[2 * (k // columns), k % columns], axes[2 * (k // columns) + 1, k % columns]
         image, points, (h, w) = recording.read(i), recording.points(i), recording.native_size(i)
         small = resize_image(image, (max(1, round(h * 320 / max(h, w))), max(1, round(w * 320 / max(h, w)))))
-        picture.imshow(small, extent=(-.5, w - .5, h - .5, -.5))
-        picture.scatter(*points.T, s=4, c=recording.subject[recording.rows(i)] % 20, cmap='tab20', vmin=0, vmax=19, linewidths=0)
+        picture.imshow(small, extent=(-0.5, w - 0.5, h - 0.5, -0.5))
+        picture.scatter(
+            *points.T, s=4, c=recording.subject[recording.rows(i)] % 20, cmap='tab20', vmin=0, vmax=19, linewidths=0
+        )
         picture.set_title(f'{recording.image_names[i]}: {len(points)}', fontsize=8)
-        picture.set(xlim=(-.5, w - .5), ylim=(h - .5, -.5))
-        heat.imshow(density_map(points, (h, w), small.shape[:2], recording.sigma(i)).numpy(), cmap='magma', extent=(-.5, w - .5, h - .5, -.5))
+        picture.set(xlim=(-0.5, w - 0.5), ylim=(h - 0.5, -0.5))
+        heat.imshow(
+            density_map(points, (h, w), small.shape[:2], recording.sigma(i)).numpy(),
+            cmap='magma',
+            extent=(-0.5, w - 0.5, h - 0.5, -0.5),
+        )
     figure.suptitle(f"{recording.meta.get('title', recording.name)} ({recording.meta.get('edition', '')})", fontsize=10)
     return figure
 
 # %% ../nbs/00_sources.ipynb #47b17789
 def listing(
-    root=None, # as in `data_root`
+    root=None,  # as in `data_root`
 ):
     "A row per benchmark: `name images viewers licence cite edition disk status`; counts are of the prepared set, else those expected of the archive."
     rows = []
     for s in catalogue().values():
         folder, meta = data_root(root) / s.name, {}
-        try: meta = json.loads((folder / 'meta.json').read_text(encoding='utf-8'))
-        except (OSError, ValueError): pass
+        try:
+            meta = json.loads((folder / 'meta.json').read_text(encoding='utf-8'))
+        except (OSError, ValueError):
+            pass
         parts = any((data_root(root) / '.downloads' / s.name).glob('*.part'))
-        status = 'prepared' if meta else 'download unfinished' if parts else 'damaged' if folder.exists() else 'not here'
+        status = (
+            'prepared' if meta else 'download unfinished' if parts else 'damaged' if folder.exists() else 'not here'
+        )
         disk = sum(f.stat().st_size for f in folder.rglob('*') if f.is_file()) / 1e6 if meta else math.nan
         facts = s.published | s.expected | meta
-        rows.append(dict(name=s.name, images=facts.get('images', ''), viewers=facts.get('viewers') or '', fixations=facts.get('fixations', ''), licence=s.licence, cite=s.cite,
-            edition=meta.get('edition', s.edition), disk='' if math.isnan(disk) else f'{disk:.0f} MB', status=status))
+        rows.append(
+            dict(
+                name=s.name,
+                images=facts.get('images', ''),
+                viewers=facts.get('viewers') or '',
+                fixations=facts.get('fixations', ''),
+                licence=s.licence,
+                cite=s.cite,
+                edition=meta.get('edition', s.edition),
+                disk='' if math.isnan(disk) else f'{disk:.0f} MB',
+                status=status,
+            )
+        )
     return pd.DataFrame(rows).set_index('name')
+
 
 def _facts(s):
     "All facts of a source, as text."
-    lines = [f'{s.name}: {s.title}', f'  edition    {s.edition}', f'  licence    {s.licence}', f'  cite       {s.citation}', f'  page       {s.page}', f'  viewing    {s.viewing}',
-        f'  degree     {s.pixels_per_degree:g} px' + (f' at a long side of {s.pixels_per_degree_at:g}' if s.pixels_per_degree_at else '') + f' ({s.pixels_per_degree_source})', f'  disk       about {s.megabytes} MB',
-        *(f'  expected   {n} {k}' for k, n in s.expected.items()), *(f'  published  {n} {k}' for k, n in s.published.items())]
-    for f in s.files: lines += [f'  file       {f.name}{" (optional)" if f.optional else ""} {f.digest}', *(f'             {u}' for u in f.urls)]
+    lines = [
+        f'{s.name}: {s.title}',
+        f'  edition    {s.edition}',
+        f'  licence    {s.licence}',
+        f'  cite       {s.citation}',
+        f'  page       {s.page}',
+        f'  viewing    {s.viewing}',
+        f'  degree     {s.pixels_per_degree:g} px'
+        + (f' at a long side of {s.pixels_per_degree_at:g}' if s.pixels_per_degree_at else '')
+        + f' ({s.pixels_per_degree_source})',
+        f'  disk       about {s.megabytes} MB',
+        *(f'  expected   {n} {k}' for k, n in s.expected.items()),
+        *(f'  published  {n} {k}' for k, n in s.published.items()),
+    ]
+    for f in s.files:
+        lines += [
+            f'  file       {f.name}{" (optional)" if f.optional else ""} {f.digest}',
+            *(f'             {u}' for u in f.urls),
+        ]
     return '\n'.join(lines + [f'  note       {n}' for n in s.notes])
 
 # %% ../nbs/00_sources.ipynb #304f30b3
 def _parser():
-    parser = argparse.ArgumentParser(prog='salnas_data', description='Saliency benchmarks: from official archives to exact fixations.')
+    parser = argparse.ArgumentParser(
+        prog='salnas_data', description='Saliency benchmarks: from official archives to exact fixations.'
+    )
     parser.set_defaults(command=None)
     commands = parser.add_subparsers(metavar='COMMAND')
+
     def command(name, help, names='+'):
         c = commands.add_parser(name, help=help, description=help)
         c.set_defaults(command=name)
         c.add_argument('names', nargs=names, metavar='NAME')
-        c.add_argument('--root', type=Path, help='folder of the prepared data sets (default: SALNAS_DATA, else ~/.cache/salnas)')
+        c.add_argument(
+            '--root', type=Path, help='folder of the prepared data sets (default: SALNAS_DATA, else ~/.cache/salnas)'
+        )
         return c
+
     command('list', 'what there is, and what is prepared here', '*')
     c = command('get', 'download and prepare')
-    c.add_argument('--archive', type=Path, nargs='+', default=[], metavar='FILE', help='official archives at hand, or the folder they were extracted into; nothing is downloaded')
+    c.add_argument(
+        '--archive',
+        type=Path,
+        nargs='+',
+        default=[],
+        metavar='FILE',
+        help='official archives at hand, or the folder they were extracted into; nothing is downloaded',
+    )
     c.add_argument('--overwrite', action='store_true', help='replace a prepared set')
     c.add_argument('--quiet', action='store_true', help='no progress bars')
     command('verify', 'is a prepared set still whole?')
@@ -604,33 +907,49 @@ def _parser():
 # %% ../nbs/00_sources.ipynb #324cb142
 def _one(args, name):
     "Carry out a command for one data set; returns whether all is well."
-    if args.command == 'get': get(name, args.archive, args.root, args.overwrite, args.quiet, functools.partial(print, flush=True))
+    if args.command == 'get':
+        get(name, args.archive, args.root, args.overwrite, args.quiet, functools.partial(print, flush=True))
     if args.command == 'verify':
         checks = verify(name, args.root)
-        print(f'{name}:', *(f"  {dict([(True, 'ok'), (False, 'BAD'), (None, '-')])[c.ok]:4} {c.check}: {c.found}" for c in checks.itertuples()), sep='\n')
-        return not (checks.ok == False).any() # noqa: None means reported only
+        print(
+            f'{name}:',
+            *(
+                f"  {dict([(True, 'ok'), (False, 'BAD'), (None, '-')])[c.ok]:4} {c.check}: {c.found}"
+                for c in checks.itertuples()
+            ),
+            sep='\n',
+        )
+        return not (checks.ok == False).any()  # noqa: None means reported only
     if args.command == 'show':
         out = args.out or Path(f'{name}.png')
         contact_sheet(load_recording(name, args.root), args.n).savefig(out)
         print(f'{name}: contact sheet in {out}')
     return True
 
+
 def main(
-    argv=None, # arguments; None: those of the command line
+    argv=None,  # arguments; None: those of the command line
 ):
     "The command `salnas_data`. Exits with 1 and one sentence if something goes wrong, and goes on with the other names."
     parser = _parser()
     args = parser.parse_args(argv)
-    if args.command is None: parser.error('choose a command: list, get, verify or show')
-    if args.command == 'get' and args.archive and len(args.names) > 1: parser.error('--archive goes with one NAME')
-    if args.command == 'show' and args.out and len(args.names) > 1: parser.error('--out goes with one NAME')
+    if args.command is None:
+        parser.error('choose a command: list, get, verify or show')
+    if args.command == 'get' and args.archive and len(args.names) > 1:
+        parser.error('--archive goes with one NAME')
+    if args.command == 'show' and args.out and len(args.names) > 1:
+        parser.error('--out goes with one NAME')
     bad = 0
-    if args.command == 'list' and not args.names: print(listing(args.root).to_string())
+    if args.command == 'list' and not args.names:
+        print(listing(args.root).to_string())
     for name in args.names:
         try:
-            if args.command == 'list': print(_facts(source_of(name)))
-            else: bad += not _one(args, name)
+            if args.command == 'list':
+                print(_facts(source_of(name)))
+            else:
+                bad += not _one(args, name)
         except (OSError, ValueError, RuntimeError) as e:
             print(f'{name}: {e}', file=sys.stderr)
             bad += 1
-    if bad: sys.exit(1)
+    if bad:
+        sys.exit(1)

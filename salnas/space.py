@@ -21,6 +21,7 @@ class Arch:
 
     `width` has one entry more than `depth`, `kernel_size` and `expand_ratio`: its first is the first convolution's.
     Lists, arrays and NumPy integers are accepted and converted; a fraction or a wrong length is a ValueError."""
+
     resolution: int  # long side of the network's input, pixels
     width: tuple[int, ...]  # output channels of the first convolution and of each stage
     depth: tuple[int, ...]  # blocks per stage
@@ -34,8 +35,10 @@ class Arch:
         n = len(self.depth)
         lengths = len(self.width) - 1, n, len(self.kernel_size), len(self.expand_ratio)
         if len(set(lengths)) > 1:
-            raise ValueError(f'an Arch of {n} stages needs {n + 1} widths and {n} depths, kernel sizes and expand ratios, '
-                             f'got {lengths[0] + 1}, {lengths[1]}, {lengths[2]} and {lengths[3]}')
+            raise ValueError(
+                f'an Arch of {n} stages needs {n + 1} widths and {n} depths, kernel sizes and expand ratios, '
+                f'got {lengths[0] + 1}, {lengths[1]}, {lengths[2]} and {lengths[3]}'
+            )
 
     def to_dict(self) -> dict:
         "The genes as a dict of ints and lists, ready for JSON; `from_dict` reads it back."
@@ -45,7 +48,8 @@ class Arch:
     def from_dict(cls, genes: Mapping):  # what `to_dict` gave
         "The architecture of a dict. Missing or unknown keys are a ValueError."
         names = {f.name for f in fields(cls)}
-        if set(genes) != names: raise ValueError(f'an Arch has exactly the keys {sorted(names)}, got {sorted(genes)}')
+        if set(genes) != names:
+            raise ValueError(f'an Arch has exactly the keys {sorted(names)}, got {sorted(genes)}')
         return cls(**genes)
 
     @classmethod
@@ -53,19 +57,22 @@ class Arch:
         """The architecture of a dict in the naming of SalNAS's and AlphaNet's code.
 
         Their `width` has one entry more, for a layer that SalNAS removed: it never has an effect and is dropped."""
-        if missing := [f.name for f in fields(cls) if f.name not in genes]: raise ValueError(f'the dict of an architecture lacks {missing}')
+        if missing := [f.name for f in fields(cls) if f.name not in genes]:
+            raise ValueError(f'the dict of an architecture lacks {missing}')
         genes = {f.name: genes[f.name] for f in fields(cls)}
-        return cls(**{**genes, 'width': genes['width'][:len(genes['depth']) + 1]})
+        return cls(**{**genes, 'width': genes['width'][: len(genes['depth']) + 1]})
 
 
 def _whole(value, name):
-    if int(value) != value: raise ValueError(f'{name} must be made of whole numbers, got {value!r}')
+    if int(value) != value:
+        raise ValueError(f'{name} must be made of whole numbers, got {value!r}')
     return int(value)
 
 # %% ../nbs/02_space.ipynb #b3684081
 @dataclass(frozen=True)
 class Stage:
     "One row of a space: the choices of a stage's genes, and what is fixed in it."
+
     width: tuple[int, ...]  # choices of output channels, ascending
     depth: tuple[int, ...]  # choices of the number of blocks
     kernel_size: tuple[int, ...]  # choices of the depthwise kernel's side, odd
@@ -82,6 +89,7 @@ class SearchSpace:
     `head` is `('factor', n)`: the last 1x1 convolution has n times the last stage's width; or `('width', n)`: it has n channels.
     `shortcut` is `'every'`: each block adds its input, average-pooled and projected by a 1x1 convolution where shapes differ (AttentiveNAS);
     or `'identity'`: only blocks after the first of a stage add their input (MobileNetV2)."""
+
     name: str  # for messages, checkpoints and result files
     first: tuple[int, ...]  # choices of the first convolution's width
     stages: tuple[Stage, ...]  # the table, from the picture downwards
@@ -98,7 +106,8 @@ class SearchSpace:
             named |= {f'{field}{i}': getattr(s, field) for i, s in enumerate(self.stages, 1)}
         return named
 
-    def _values(self, arch): return (arch.resolution, *arch.width, *arch.depth, *arch.kernel_size, *arch.expand_ratio)
+    def _values(self, arch):
+        return (arch.resolution, *arch.width, *arch.depth, *arch.kernel_size, *arch.expand_ratio)
 
     def _arch(self, values):
         n = len(self.stages)
@@ -118,13 +127,15 @@ class SearchSpace:
     ) -> Arch:
         "A copy of `arch` in which each gene was drawn anew with probability `p` (it may draw the value it had)."
         self.check(arch)
-        new = [c[rng.integers(len(c))] if rng.random() < p else v for v, c in zip(self._values(arch), self.genes.values())]
+        new = [
+            c[rng.integers(len(c))] if rng.random() < p else v for v, c in zip(self._values(arch), self.genes.values())
+        ]
         return self._arch(new)
 
     def crossover(self, a: Arch, b: Arch, rng: np.random.Generator) -> Arch:
         "A child that takes each gene from `a` or from `b` with equal probability."
         self.check(a), self.check(b)
-        return self._arch([x if rng.random() < .5 else y for x, y in zip(self._values(a), self._values(b))])
+        return self._arch([x if rng.random() < 0.5 else y for x, y in zip(self._values(a), self._values(b))])
 
     def min(self) -> Arch:
         "The architecture with the smallest choice of every gene."
@@ -141,7 +152,9 @@ class SearchSpace:
     def encode(self, arch: Arch) -> np.ndarray:
         "One-hot float32 vector (D,) of the genes that have more than one choice, in the order of `genes`."
         self.check(arch)
-        return np.concatenate([np.equal(c, v) for v, c in zip(self._values(arch), self.genes.values()) if len(c) > 1]).astype('float32')
+        return np.concatenate(
+            [np.equal(c, v) for v, c in zip(self._values(arch), self.genes.values()) if len(c) > 1]
+        ).astype('float32')
 
     def contains(self, arch: Arch) -> bool:
         "Whether every gene of `arch` is one of the space's choices."
@@ -149,14 +162,18 @@ class SearchSpace:
 
     def check(self, arch: Arch) -> Arch:
         "`arch` itself, or a ValueError that names the first gene outside the space and its choices."
-        if (why := self._outside(arch)) is not None: raise ValueError(f'architecture outside the space {self.name!r}: {why}')
+        if (why := self._outside(arch)) is not None:
+            raise ValueError(f'architecture outside the space {self.name!r}: {why}')
         return arch
 
     def _outside(self, arch):
-        if not isinstance(arch, Arch): return f'expected an Arch, got {type(arch).__name__} (Arch.from_dict reads a dict)'
-        if len(arch.depth) != len(self.stages): return f'it has {len(arch.depth)} stages, the space {len(self.stages)}'
+        if not isinstance(arch, Arch):
+            return f'expected an Arch, got {type(arch).__name__} (Arch.from_dict reads a dict)'
+        if len(arch.depth) != len(self.stages):
+            return f'it has {len(arch.depth)} stages, the space {len(self.stages)}'
         for (gene, choices), v in zip(self.genes.items(), self._values(arch)):
-            if v not in choices: return f'{gene} is {v}, the choices are {list(choices)}'
+            if v not in choices:
+                return f'{gene} is {v}, the choices are {list(choices)}'
 
     def to_dict(self) -> dict:
         "The table as nested dicts and lists, ready for JSON."
@@ -175,15 +192,22 @@ def alphanet_space(
     "The space of SalNAS (arXiv 2407.20062): AlphaNet's encoder with a decoder tied to it."
     d3, k = (3, 4, 5, 6), (3, 5)
     d3_8 = (3, 4, 5, 6, 7, 8)
-    return SearchSpace('alphanet', (16, 24), (
-        Stage((16, 24), (1, 2), k, (1,), 1),
-        Stage((24, 32), (3, 4, 5), k, (4, 5, 6), 2),
-        Stage((32, 40), d3, k, (4, 5, 6), 2, se=True),
-        Stage((64, 72), d3, k, (4, 5, 6), 2),
-        Stage((112, 120, 128), d3_8, k, (4, 5, 6), 1, se=True),
-        Stage((192, 200, 208, 216), d3_8, k, (6,), 2, se=True),
-        Stage((216, 224), (1, 2), k, (6,), 1, se=True),
-    ), ('factor', 6), 'every', tuple(resolutions))
+    return SearchSpace(
+        'alphanet',
+        (16, 24),
+        (
+            Stage((16, 24), (1, 2), k, (1,), 1),
+            Stage((24, 32), (3, 4, 5), k, (4, 5, 6), 2),
+            Stage((32, 40), d3, k, (4, 5, 6), 2, se=True),
+            Stage((64, 72), d3, k, (4, 5, 6), 2),
+            Stage((112, 120, 128), d3_8, k, (4, 5, 6), 1, se=True),
+            Stage((192, 200, 208, 216), d3_8, k, (6,), 2, se=True),
+            Stage((216, 224), (1, 2), k, (6,), 1, se=True),
+        ),
+        ('factor', 6),
+        'every',
+        tuple(resolutions),
+    )
 
 # %% ../nbs/02_space.ipynb #16a13415
 def mobilenetv2_space(
@@ -192,15 +216,23 @@ def mobilenetv2_space(
     "A space around MobileNetV2 1.0 (arXiv 1801.04381, Table 2), which is its largest network but for the larger kernels."
     k, t = (3, 5), (3, 4, 6)
     row = lambda width, depth, stride, expand=t: Stage(width, depth, k, expand, stride, act='relu6')
-    return SearchSpace('mobilenetv2', (24, 32), (
-        row((16,), (1,), 1, (1,)),
-        row((16, 24), (1, 2), 2),
-        row((24, 32), (2, 3), 2),
-        row((48, 64), (2, 3, 4), 2),
-        row((72, 96), (2, 3), 1),
-        row((120, 160), (2, 3), 2),
-        row((240, 320), (1,), 1),
-    ), ('width', 1280), 'identity', tuple(resolutions), act='relu6')
+    return SearchSpace(
+        'mobilenetv2',
+        (24, 32),
+        (
+            row((16,), (1,), 1, (1,)),
+            row((16, 24), (1, 2), 2),
+            row((24, 32), (2, 3), 2),
+            row((48, 64), (2, 3, 4), 2),
+            row((72, 96), (2, 3), 1),
+            row((120, 160), (2, 3), 2),
+            row((240, 320), (1,), 1),
+        ),
+        ('width', 1280),
+        'identity',
+        tuple(resolutions),
+        act='relu6',
+    )
 
 # %% ../nbs/02_space.ipynb #e88a4198
 def tiny_space(
@@ -208,23 +240,32 @@ def tiny_space(
 ) -> SearchSpace:
     "A miniature of the paper's space for lessons and tests."
     d, k, t = (1, 2), (3, 5), (2, 4)
-    return SearchSpace('tiny', (8, 12), (
-        Stage((8, 12), (1,), k, (1,), 1),
-        Stage((16, 24), d, k, t, 2),
-        Stage((24, 32), d, k, t, 2, se=True),
-        Stage((32, 48), d, k, t, 2),
-        Stage((48, 64), d, k, t, 2, se=True),
-    ), ('factor', 2), 'every', tuple(resolutions))
+    return SearchSpace(
+        'tiny',
+        (8, 12),
+        (
+            Stage((8, 12), (1,), k, (1,), 1),
+            Stage((16, 24), d, k, t, 2),
+            Stage((24, 32), d, k, t, 2, se=True),
+            Stage((32, 48), d, k, t, 2),
+            Stage((48, 64), d, k, t, 2, se=True),
+        ),
+        ('factor', 2),
+        'every',
+        tuple(resolutions),
+    )
 
 # %% ../nbs/02_space.ipynb #e47466da
 SPACES = {'alphanet': alphanet_space, 'mobilenetv2': mobilenetv2_space, 'tiny': tiny_space}
+
 
 def named_space(
     name: str,  # 'alphanet', 'mobilenetv2' or 'tiny'
     resolutions: tuple[int, ...] | None = None,  # long sides of the input, pixels; None: the space's own
 ) -> SearchSpace:
     "The space of that name; an unknown name is a ValueError that lists the valid ones."
-    if name not in SPACES: raise ValueError(f'unknown space {name!r}: choose one of {", ".join(SPACES)}')
+    if name not in SPACES:
+        raise ValueError(f'unknown space {name!r}: choose one of {", ".join(SPACES)}')
     return SPACES[name]() if resolutions is None else SPACES[name](resolutions)
 
 # %% ../nbs/02_space.ipynb #49df3292
@@ -234,12 +275,13 @@ def make_divisible(
 ) -> int:
     "The multiple of `divisor` nearest to `v`, at least `divisor` and at least 0.9 `v` (the rule of the MobileNet papers' code)."
     n = max(divisor, int(v + divisor / 2) // divisor * divisor)
-    return n + divisor if n < .9 * v else n
+    return n + divisor if n < 0.9 * v else n
 
 # %% ../nbs/02_space.ipynb #f1d7edd8
 @dataclass(frozen=True)
 class ConvSpec:
     "A convolution with batch norm and, unless `act` is empty, an activation. A depthwise one has one filter per channel."
+
     cin: int  # input channels
     cout: int  # output channels
     kernel: int = 1  # side of the kernel, odd; padding is kernel // 2
@@ -251,30 +293,37 @@ class ConvSpec:
 @dataclass(frozen=True)
 class BlockSpec:
     "An inverted bottleneck: expand, depthwise, squeeze-and-excitation, project, and what is added at the end."
+
     expand: ConvSpec | None  # 1x1; None when the expand ratio is 1
     depthwise: ConvSpec
     se: int  # hidden channels of squeeze-and-excitation, 0 for none
     project: ConvSpec  # 1x1 without activation
     residual: bool  # whether the block's input is added to its output
     shortcut: ConvSpec | None  # plain 1x1 convolution on the added input; None: the input itself
-    drop: float = 0.  # this block's share of the drop-connect rate, 0 where it never applies
+    drop: float = 0.0  # this block's share of the drop-connect rate, 0 where it never applies
 
 
 @dataclass(frozen=True)
 class Plan:
     "Every layer of one network, in the order of computation."
+
     resolution: int  # long side of the network's input, pixels
     first: ConvSpec
     stages: tuple[tuple[BlockSpec, ...], ...]
     head: ConvSpec
-    skips: tuple[int, ...]  # stages whose output the decoder takes (0: the first convolution), from the picture downwards
+    skips: tuple[
+        int, ...
+    ]  # stages whose output the decoder takes (0: the first convolution), from the picture downwards
     decoder: tuple[ConvSpec, ...]
 
 # %% ../nbs/02_space.ipynb #3ffaf526
 def _skips(space):
     "The first convolution, then the last stage at each further size but the smallest."
-    ends = [i for i, s in enumerate(space.stages) if s.stride == 2]  # stage i (0-based) halves, so stage number i ends a size
+    ends = [
+        i for i, s in enumerate(space.stages) if s.stride == 2
+    ]  # stage i (0-based) halves, so stage number i ends a size
     return (0, *ends[1:])
+
 
 def _block(cin, cout, stage, stride, kernel, ratio, residual, shortcut, drop):
     hidden = cin if ratio == 1 else make_divisible(round(cin * ratio))
@@ -283,7 +332,11 @@ def _block(cin, cout, stage, stride, kernel, ratio, residual, shortcut, drop):
         depthwise=ConvSpec(hidden, hidden, kernel, stride, True, stage.act),
         se=make_divisible(hidden // 4) if stage.se else 0,
         project=ConvSpec(hidden, cout),
-        residual=residual, shortcut=ConvSpec(cin, cout) if shortcut else None, drop=drop)
+        residual=residual,
+        shortcut=ConvSpec(cin, cout) if shortcut else None,
+        drop=drop,
+    )
+
 
 def plan(
     space: SearchSpace,  # the rules
@@ -296,21 +349,32 @@ def plan(
     space.check(arch)
     every, total, index, stages = space.shortcut == 'every', sum(arch.depth), 0, []
     cin, choices = arch.width[0], space.first
-    for i, (st, cout, depth, k, t) in enumerate(zip(space.stages, arch.width[1:], arch.depth, arch.kernel_size, arch.expand_ratio)):
+    for i, (st, cout, depth, k, t) in enumerate(
+        zip(space.stages, arch.width[1:], arch.depth, arch.kernel_size, arch.expand_ratio)
+    ):
         blocks = []
         for j in range(depth):
             first = j == 0
             differ = cin != cout or (shared and first and (len(choices) > 1 or choices != st.width))
             same = cin == cout and not (first and st.stride > 1)
-            drop = index / total if same and i >= len(space.stages) - 2 else 0.
-            blocks.append(_block(cin, cout, st, st.stride if first else 1, k, t, every or not first, every and differ, drop))
+            drop = index / total if same and i >= len(space.stages) - 2 else 0.0
+            blocks.append(
+                _block(cin, cout, st, st.stride if first else 1, k, t, every or not first, every and differ, drop)
+            )
             cin, index = cout, index + 1
         stages.append(tuple(blocks))
         choices = st.width
     kind, n = space.head
     head = ConvSpec(cin, n * cin if kind == 'factor' else n, act=space.act)
-    return Plan(arch.resolution, ConvSpec(3, arch.width[0], 3, 2, act=space.act), tuple(stages), head, _skips(space),
-                _decoder(arch.width, _skips(space), head.cout, space.act))
+    return Plan(
+        arch.resolution,
+        ConvSpec(3, arch.width[0], 3, 2, act=space.act),
+        tuple(stages),
+        head,
+        _skips(space),
+        _decoder(arch.width, _skips(space), head.cout, space.act),
+    )
+
 
 def _decoder(width, skips, bottom, act):
     conv = lambda i, o, a=act: ConvSpec(i, o, 3, act=a)

@@ -25,24 +25,34 @@ def cut(
     shape: tuple[int, ...],  # of the slice
 ) -> torch.Tensor:
     "The view of that shape: first output channels, first input channels, centre of the kernel."
-    if tuple(weight.shape) == tuple(shape): return weight
+    if tuple(weight.shape) == tuple(shape):
+        return weight
     edge = [(full - n) // 2 if axis > 1 else 0 for axis, (full, n) in enumerate(zip(weight.shape, shape))]
     return weight[tuple(slice(e, e + n) for e, n in zip(edge, shape))]
 
 # %% ../nbs/03_supernet.ipynb #b2f1f252
 ACTIVATIONS = {'': nn.Identity, 'swish': nn.SiLU, 'relu6': nn.ReLU6}
 
+
 class ConvBNAct(nn.Module):
     "Convolution, batch norm, activation, fixed to one `ConvSpec`. It ignores the spec it is called with."
 
     def __init__(self, spec: ConvSpec):
         super().__init__()
-        self.conv = nn.Conv2d(spec.cin, spec.cout, spec.kernel, spec.stride, spec.kernel // 2,
-                              groups=spec.cin if spec.depthwise else 1, bias=False)
+        self.conv = nn.Conv2d(
+            spec.cin,
+            spec.cout,
+            spec.kernel,
+            spec.stride,
+            spec.kernel // 2,
+            groups=spec.cin if spec.depthwise else 1,
+            bias=False,
+        )
         self.bn = nn.BatchNorm2d(spec.cout)
         self.act = ACTIVATIONS[spec.act]() if spec.act != 'swish' else nn.SiLU(inplace=False)
 
-    def forward(self, x, spec=None): return self.act(self.bn(self.conv(x)))
+    def forward(self, x, spec=None):
+        return self.act(self.bn(self.conv(x)))
 
 # %% ../nbs/03_supernet.ipynb #f65db1fd
 class DynamicConvBNAct(ConvBNAct):
@@ -54,7 +64,7 @@ class DynamicConvBNAct(ConvBNAct):
         x = F.conv2d(x, weight, None, spec.stride, spec.kernel // 2, 1, groups)
         bn, n = self.bn, (spec.cout,)
         stats = (None, None) if self.training else (cut(bn.running_mean, n), cut(bn.running_var, n))
-        return self.act(F.batch_norm(x, *stats, cut(bn.weight, n), cut(bn.bias, n), self.training, 0., bn.eps))
+        return self.act(F.batch_norm(x, *stats, cut(bn.weight, n), cut(bn.bias, n), self.training, 0.0, bn.eps))
 
 # %% ../nbs/03_supernet.ipynb #b13daa3a
 class SqueezeExcite(nn.Module):
@@ -84,29 +94,40 @@ class MBConv(nn.Module):
         self.project = layer(spec.project)
         self.shortcut = spec.shortcut and nn.Conv2d(spec.shortcut.cin, spec.shortcut.cout, 1, bias=False)
 
-    def forward(self, x, spec: BlockSpec, drop_connect: float = 0.):
+    def forward(self, x, spec: BlockSpec, drop_connect: float = 0.0):
         y = self.expand(x, spec.expand) if spec.expand else x
         y = self.depthwise(y, spec.depthwise)
-        if spec.se: y = self.se(y, spec.se)
+        if spec.se:
+            y = self.se(y, spec.se)
         y = self.project(y, spec.project)
-        if not spec.residual: return y
-        if spec.depthwise.stride > 1: x = F.avg_pool2d(x, 2, 2, ceil_mode=True, count_include_pad=False)
-        if spec.shortcut: x = F.conv2d(x, cut(self.shortcut.weight, (spec.shortcut.cout, spec.shortcut.cin, 1, 1)))
-        return x + _drop_path(y, drop_connect * spec.drop if self.training else 0.)
+        if not spec.residual:
+            return y
+        if spec.depthwise.stride > 1:
+            x = F.avg_pool2d(x, 2, 2, ceil_mode=True, count_include_pad=False)
+        if spec.shortcut:
+            x = F.conv2d(x, cut(self.shortcut.weight, (spec.shortcut.cout, spec.shortcut.cin, 1, 1)))
+        return x + _drop_path(y, drop_connect * spec.drop if self.training else 0.0)
+
 
 def _drop_path(x, rate):
-    if rate == 0: return x
+    if rate == 0:
+        return x
     keep = torch.rand(len(x), 1, 1, 1, device=x.device) >= rate
     return x * keep / (1 - rate)
 
 # %% ../nbs/03_supernet.ipynb #9465cdea
-IMAGENET_MEAN, IMAGENET_STD = (.485, .456, .406), (.229, .224, .225)  # of the ImageNet training images in [0,1]; torchvision's
+IMAGENET_MEAN, IMAGENET_STD = (
+    (0.485, 0.456, 0.406),
+    (0.229, 0.224, 0.225),
+)  # of the ImageNet training images in [0,1]; torchvision's
+
 
 def _input_size(size, resolution):
     "The size with the same proportions whose long side is `resolution`, at least 32 on the short side."
     h, w = size
     scale = resolution / max(h, w)
     return max(32, round(h * scale)), max(32, round(w * scale))
+
 
 def _resize_to(x, resolution):
     size = _input_size(x.shape[2:], resolution)
@@ -141,44 +162,51 @@ class Network(nn.Module):
         self,
         x: torch.Tensor,  # (B,3,H,W), normalised
         plan: Plan | None = None,  # default: the network's own
-        drop_connect: float = 0.,  # rate at the last block, in training mode
+        drop_connect: float = 0.0,  # rate at the last block, in training mode
     ) -> list[torch.Tensor]:  # maps (B,C,h,w): the skips from the largest to the smallest, then the head's
         "What the decoder sees of the encoder."
         p = plan or self.plan
         x = self.first(_resize_to(x, p.resolution), p.first)
         skips = [x]
         for number, (stage, blocks) in enumerate(zip(self.stages, p.stages), 1):
-            for block, spec in zip(stage, blocks): x = block(x, spec, drop_connect)
-            if number in p.skips: skips.append(x)
+            for block, spec in zip(stage, blocks):
+                x = block(x, spec, drop_connect)
+            if number in p.skips:
+                skips.append(x)
         return [*skips, self.head(x, p.head)]
 
-    def decode(self, features, size, plan=None, dropout=0.):
+    def decode(self, features, size, plan=None, dropout=0.0):
         "Features of `features` to logits (B,1,*size)."
         specs = (plan or self.plan).decoder
         *skips, x = features
         *ups, last, out = zip(self.decoder, specs)
         for (layer, spec), skip in zip(ups, [*reversed(skips), None]):
-            x = F.interpolate(layer(x, spec), size if skip is None else skip.shape[2:], mode='bilinear', align_corners=True)
-            if skip is not None: x = torch.cat([x, skip], 1)
+            x = F.interpolate(
+                layer(x, spec), size if skip is None else skip.shape[2:], mode='bilinear', align_corners=True
+            )
+            if skip is not None:
+                x = torch.cat([x, skip], 1)
         x = F.dropout(last[0](x, last[1]), dropout, self.training)
         return out[0](x, out[1])
 
     def _maps(self, x, plan, logits, dropout, drop_connect):
-        if x.ndim != 4 or x.shape[1] != 3: raise ValueError(f'images must be (B,3,H,W), got {tuple(x.shape)}')
+        if x.ndim != 4 or x.shape[1] != 3:
+            raise ValueError(f'images must be (B,3,H,W), got {tuple(x.shape)}')
         size = _input_size(x.shape[2:], plan.resolution)
         y = self.decode(self.features(x, plan, drop_connect), size, plan, dropout)
         y = y if y.dtype == torch.float64 else y.float()
         y = y if logits else torch.sigmoid(y)
         size = self.output_size or x.shape[2:]
-        if y.shape[2:] != torch.Size(size): y = F.interpolate(y, tuple(size), mode='bilinear', align_corners=False)
+        if y.shape[2:] != torch.Size(size):
+            y = F.interpolate(y, tuple(size), mode='bilinear', align_corners=False)
         return y.squeeze(1)
 
     def forward(
         self,
         x: torch.Tensor,  # (B,3,H,W), normalised; any size
         logits: bool = False,  # True: stop before the last sigmoid
-        dropout: float = 0.,  # rate before the last convolution, in training mode
-        drop_connect: float = 0.,  # rate at the last block, in training mode
+        dropout: float = 0.0,  # rate before the last convolution, in training mode
+        drop_connect: float = 0.0,  # rate at the last block, in training mode
     ) -> torch.Tensor:  # (B,H,W): maps in [0,1], or logits
         "Saliency maps of normalised images."
         return self._maps(x, self.plan, logits, dropout, drop_connect)
@@ -208,21 +236,28 @@ class Supernet(Network):
         output_size: tuple[int, int] | None = None,  # (height, width) of the maps; None: that of the input
         seed: int = 0,  # of the initial weights
     ):
-        with torch.random.fork_rng([]):  # torch's layers draw initial weights that are replaced below: leave the caller's random state alone
+        with torch.random.fork_rng(
+            []
+        ):  # torch's layers draw initial weights that are replaced below: leave the caller's random state alone
             super().__init__(plan(space, space.max(), shared=True), output_size, DynamicConvBNAct)
         self.space, self.active, self._plans = space, space.max(), {}
         generator = torch.Generator().manual_seed(seed)
         for m in self.modules():
             if isinstance(m, nn.Conv2d):
                 nn.init.kaiming_normal_(m.weight, mode='fan_out', nonlinearity='relu', generator=generator)
-                if m.bias is not None: nn.init.zeros_(m.bias)
-        nn.init.constant_(self.decoder[-1].bn.weight, 2.), nn.init.constant_(self.decoder[-1].bn.bias, -4.)  # start with a dark map
+                if m.bias is not None:
+                    nn.init.zeros_(m.bias)
+        (
+            nn.init.constant_(self.decoder[-1].bn.weight, 2.0),
+            nn.init.constant_(self.decoder[-1].bn.bias, -4.0),
+        )  # start with a dark map
 
     def plan_of(self, arch: Arch | None) -> Plan:
         "The plan of `arch` (None: the active one); an architecture outside the space is a ValueError."
         arch = arch or self.active
         if arch not in self._plans:
-            if len(self._plans) == 256: self._plans.clear()  # a training meets hundreds of thousands
+            if len(self._plans) == 256:
+                self._plans.clear()  # a training meets hundreds of thousands
             self._plans[arch] = plan(self.space, arch)
         return self._plans[arch]
 
@@ -236,8 +271,8 @@ class Supernet(Network):
         x: torch.Tensor,  # (B,3,H,W), normalised; any size
         arch: Arch | None = None,  # which network to compute; None: the active one, at first the largest
         logits: bool = False,  # True: stop before the last sigmoid
-        dropout: float = 0.,  # rate before the last convolution, in training mode
-        drop_connect: float = 0.,  # rate at the last block, in training mode
+        dropout: float = 0.0,  # rate before the last convolution, in training mode
+        drop_connect: float = 0.0,  # rate at the last block, in training mode
     ) -> torch.Tensor:  # (B,H,W): maps in [0,1], or logits
         "Saliency maps of normalised images, computed by one network of the space."
         return self._maps(x, self.plan_of(arch), logits, dropout, drop_connect)
@@ -264,7 +299,8 @@ def macs(
     "Multiply-accumulates of one picture through the whole network, decoder included. One MAC is two FLOPs."
     x = next(model.parameters()).new_zeros(1, 3, *size)
     mode = model.training
-    with FlopCounterMode(display=False) as counter: model.eval()(x)
+    with FlopCounterMode(display=False) as counter:
+        model.eval()(x)
     model.train(mode)
     return counter.get_total_flops() // 2
 
@@ -272,18 +308,32 @@ def macs(
 def _read_tensors(path):
     "All tensors of a .safetensors or torch file, outermost wrappers and `module.` prefixes removed."
     path = Path(path)
-    try: state = load_file(path) if path.suffix == '.safetensors' else torch.load(path, map_location='cpu', weights_only=True)
-    except FileNotFoundError: raise
+    try:
+        state = (
+            load_file(path)
+            if path.suffix == '.safetensors'
+            else torch.load(path, map_location='cpu', weights_only=True)
+        )
+    except FileNotFoundError:
+        raise
     except Exception as e:
-        raise ValueError(f'{path} is damaged or holds more than tensors and was not read; save its state_dict alone and try again') from e
+        raise ValueError(
+            f'{path} is damaged or holds more than tensors and was not read; save its state_dict alone and try again'
+        ) from e
     for key in ('student', 'state_dict', 'model'):
-        if isinstance(state, dict) and isinstance(state.get(key), dict): state = state[key]
-    if not isinstance(state, dict): raise ValueError(f'{path} must hold a state_dict, got {type(state).__name__}')
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict):
+        raise ValueError(f'{path} must hold a state_dict, got {type(state).__name__}')
     return {k.removeprefix('module.'): v for k, v in state.items() if isinstance(v, torch.Tensor)}
+
 
 _BN = ('weight', 'bias', 'running_mean', 'running_var')
 
-def _brick(ours, conv, bn): return {f'{ours}.conv.weight': f'{conv}.weight'} | {f'{ours}.bn.{k}': f'{bn}.{k}' for k in _BN}
+
+def _brick(ours, conv, bn):
+    return {f'{ours}.conv.weight': f'{conv}.weight'} | {f'{ours}.bn.{k}': f'{bn}.{k}' for k in _BN}
+
 
 def _authors_names(plan, decoder):
     "Our keys to those of the AlphaNet family's code."
@@ -292,13 +342,24 @@ def _authors_names(plan, decoder):
     for i, blocks in enumerate(plan.stages):
         for j, b in enumerate(blocks):
             ours, theirs, n = f'stages.{i}.{j}', f'blocks.{n}.mobile_inverted_conv', n + 1
-            if b.expand: names |= brick(f'{ours}.expand', f'{theirs}.inverted_bottleneck')
-            names |= brick(f'{ours}.depthwise', f'{theirs}.depth_conv') | brick(f'{ours}.project', f'{theirs}.point_linear')
-            if b.se: names |= {f'{ours}.se.{f}.{p}': f'{theirs}.depth_conv.se.fc.{f}.{p}' for f in ('reduce', 'expand') for p in ('weight', 'bias')}
-            if b.shortcut: names[f'{ours}.shortcut.weight'] = f'blocks.{n - 1}.shortcut.conv.conv.weight'
+            if b.expand:
+                names |= brick(f'{ours}.expand', f'{theirs}.inverted_bottleneck')
+            names |= brick(f'{ours}.depthwise', f'{theirs}.depth_conv') | brick(
+                f'{ours}.project', f'{theirs}.point_linear'
+            )
+            if b.se:
+                names |= {
+                    f'{ours}.se.{f}.{p}': f'{theirs}.depth_conv.se.fc.{f}.{p}'
+                    for f in ('reduce', 'expand')
+                    for p in ('weight', 'bias')
+                }
+            if b.shortcut:
+                names[f'{ours}.shortcut.weight'] = f'blocks.{n - 1}.shortcut.conv.conv.weight'
     if decoder:
-        for i in range(len(plan.decoder)): names |= brick(f'decoder.{i}', f'decode_output{i}' + ('.0' if i < len(plan.decoder) - 2 else ''))
+        for i in range(len(plan.decoder)):
+            names |= brick(f'decoder.{i}', f'decode_output{i}' + ('.0' if i < len(plan.decoder) - 2 else ''))
     return names
+
 
 def _torchvision_names(plan):
     "Our keys to those of torchvision's MobileNetV2."
@@ -307,24 +368,32 @@ def _torchvision_names(plan):
         for j, b in enumerate(blocks):
             ours, theirs, k = f'stages.{i}.{j}', f'features.{n}.conv', 0
             for part in ('expand', 'depthwise') if b.expand else ('depthwise',):
-                names |= _brick(f'{ours}.{part}', f'{theirs}.{k}.0', f'{theirs}.{k}.1'); k += 1
-            names |= _brick(f'{ours}.project', f'{theirs}.{k}', f'{theirs}.{k + 1}'); n += 1
+                names |= _brick(f'{ours}.{part}', f'{theirs}.{k}.0', f'{theirs}.{k}.1')
+                k += 1
+            names |= _brick(f'{ours}.project', f'{theirs}.{k}', f'{theirs}.{k + 1}')
+            n += 1
     return names | _brick('head', f'features.{n}.0', f'features.{n}.1')
 
 # %% ../nbs/03_supernet.ipynb #effd6b1b
 def _fit(value, shape, key):
     "`value` with a rim of zeros for a larger kernel; None when it cannot be fitted."
-    if key == 'decoder.0.conv.weight' and value.ndim == 4: value = value[:, :shape[1]]
-    if value.ndim == 4 and value.shape[2] < shape[2]: value = F.pad(value, [(shape[2] - value.shape[2]) // 2] * 4)
+    if key == 'decoder.0.conv.weight' and value.ndim == 4:
+        value = value[:, : shape[1]]
+    if value.ndim == 4 and value.shape[2] < shape[2]:
+        value = F.pad(value, [(shape[2] - value.shape[2]) // 2] * 4)
     return value if value.shape == shape else None
+
 
 def _fill(net, names, source, what):
     "Copy `source`'s tensors into `net` by the table `names`; a ValueError lists every key that is missing or misshapen."
     own, new, errors = net.state_dict(), {}, []
     for ours, theirs in names.items():
-        if theirs not in source: errors.append(f'{theirs} is missing'); continue
+        if theirs not in source:
+            errors.append(f'{theirs} is missing')
+            continue
         new[ours] = _fit(source[theirs], own[ours].shape, ours)
-        if new[ours] is None: errors.append(f'{theirs} is {tuple(source[theirs].shape)}, expected {tuple(own[ours].shape)}')
+        if new[ours] is None:
+            errors.append(f'{theirs} is {tuple(source[theirs].shape)}, expected {tuple(own[ours].shape)}')
     if errors:
         more = f'; and {len(errors) - 20} more' if len(errors) > 20 else ''
         raise ValueError(f'{what} does not fit the space {net.space.name!r}: ' + '; '.join(errors[:20]) + more)
@@ -334,11 +403,14 @@ def _fill(net, names, source, what):
 def _permute(brick, order):
     "Reorder a brick's output channels."
     brick.conv.weight.data = brick.conv.weight.data[order]
-    for t in (brick.bn.weight, brick.bn.bias, brick.bn.running_mean, brick.bn.running_var): t.data = t.data[order]
+    for t in (brick.bn.weight, brick.bn.bias, brick.bn.running_mean, brick.bn.running_var):
+        t.data = t.data[order]
+
 
 def _reads(block):
     "The layer of a block that reads its input."
     return block.expand or block.depthwise
+
 
 @torch.no_grad()
 def sort_channels(
@@ -348,27 +420,35 @@ def sort_channels(
     l1 = lambda conv: conv.weight.abs().sum((0, 2, 3))
     for stage in net.stages:
         for b in stage:
-            if b.expand is None: continue
+            if b.expand is None:
+                continue
             order = l1(b.project.conv).argsort(descending=True)
             _permute(b.expand, order), _permute(b.depthwise, order)
             b.project.conv.weight.data = b.project.conv.weight.data[:, order]
     producers = [[net.first]] + [[b.project for b in stage] for stage in net.stages]
-    consumers = [[*(list(s)[1:] if s else []), n] for s, n in zip([None, *net.stages], [*(s[0] for s in net.stages), net.head])]
+    consumers = [
+        [*(list(s)[1:] if s else []), n] for s, n in zip([None, *net.stages], [*(s[0] for s in net.stages), net.head])
+    ]
     for made, read in zip(producers, consumers):
         layers = [r if isinstance(r, ConvBNAct) else _reads(r) for r in read]
         weight = sum(l1(r.conv) if r.conv.groups == 1 else r.conv.weight.abs().sum((1, 2, 3)) for r in layers)
         order = weight.argsort(descending=True)
-        for p in made: _permute(p, order)
+        for p in made:
+            _permute(p, order)
         for r, l in zip(read, layers):
-            if l.conv.groups == 1: l.conv.weight.data = l.conv.weight.data[:, order]
-            else: _permute(l, order); r.project.conv.weight.data = r.project.conv.weight.data[:, order]
+            if l.conv.groups == 1:
+                l.conv.weight.data = l.conv.weight.data[:, order]
+            else:
+                _permute(l, order)
+                r.project.conv.weight.data = r.project.conv.weight.data[:, order]
 
 # %% ../nbs/03_supernet.ipynb #4bb4c7fc
 @torch.no_grad()
 def load_encoder(
     self: Supernet,
     source: str | Path,  # 'torchvision', or the path of a .pth, .pth.tar or .safetensors file
-    mean: tuple[float, float, float] | None = None,  # of the inputs these weights were trained on, images in [0,1]; None: ImageNet's
+    mean: tuple[float, float, float]
+    | None = None,  # of the inputs these weights were trained on, images in [0,1]; None: ImageNet's
     std: tuple[float, float, float] | None = None,  # likewise
 ) -> Supernet:  # self
     """Load the encoder's weights and statistics; the decoder keeps its own. Returns self.
@@ -377,32 +457,47 @@ def load_encoder(
     A file of none of these, or of another space, is a ValueError that lists what is missing or misshapen; nothing is changed then."""
     if str(source) == 'torchvision':
         import torchvision
+
         tensors = torchvision.models.mobilenet_v2(weights='IMAGENET1K_V1').state_dict()
-    else: tensors = _read_tensors(source)
+    else:
+        tensors = _read_tensors(source)
     largest = self.plan
     if 'features.0.0.weight' in tensors:
-        if self.space.name != 'mobilenetv2': raise ValueError(f"{source} is a MobileNetV2 and fits the space 'mobilenetv2', not {self.space.name!r}")
+        if self.space.name != 'mobilenetv2':
+            raise ValueError(f"{source} is a MobileNetV2 and fits the space 'mobilenetv2', not {self.space.name!r}")
         _fill(self, _torchvision_names(largest), tensors, source)
         sort_channels(self)
     elif 'first_conv.conv.conv.weight' in tensors:
         _fill(self, _authors_names(largest, decoder=False), tensors, source)
     elif 'first.conv.weight' in tensors:
-        _fill(self, {k: k for k in self.state_dict() if not k.startswith('decoder') and 'num_batches' not in k}, tensors, source)
+        _fill(
+            self,
+            {k: k for k in self.state_dict() if not k.startswith('decoder') and 'num_batches' not in k},
+            tensors,
+            source,
+        )
         mean, std = mean or tensors['mean'].tolist(), std or tensors['std'].tolist()
-    else: raise ValueError(f'{source} is neither a MobileNetV2 of torchvision, nor an AlphaNet, nor a salnas checkpoint: it starts with {sorted(tensors)[:3]}')
+    else:
+        raise ValueError(
+            f'{source} is neither a MobileNetV2 of torchvision, nor an AlphaNet, nor a salnas checkpoint: it starts with {sorted(tensors)[:3]}'
+        )
     self.mean.copy_(torch.tensor(mean or IMAGENET_MEAN)), self.std.copy_(torch.tensor(std or IMAGENET_STD))
     return self
+
 
 @torch.no_grad()
 def load_authors(
     self: Supernet,
     path: str | Path,  # a `student` checkpoint of the authors' training script
-    mean: tuple[float, float, float] = IMAGENET_MEAN,  # the authors use ImageNet's for SALICON, .5 for the other data sets
+    mean: tuple[
+        float, float, float
+    ] = IMAGENET_MEAN,  # the authors use ImageNet's for SALICON, .5 for the other data sets
     std: tuple[float, float, float] = IMAGENET_STD,  # likewise
 ) -> Supernet:  # self
     "Load a SalNAS supernet, encoder and decoder. A ValueError lists every missing or misshapen key. Returns self."
     _fill(self, _authors_names(self.plan, decoder=True), _read_tensors(path), path)
     self.mean.copy_(torch.tensor(mean)), self.std.copy_(torch.tensor(std))
     return self
+
 
 Supernet.load_encoder, Supernet.load_authors = load_encoder, load_authors

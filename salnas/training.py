@@ -42,17 +42,22 @@ def saliency_loss(
     pred: torch.Tensor,  # (B,H,W) maps, any positive scale
     density: torch.Tensor,  # (B,H,W) targets, any positive scale
     fixations: torch.Tensor,  # (B,H,W) counts
-    weights: dict[str, float] | None = None,  # of the terms 'kld', 'cc', 'nss', 'sim'; None: SalNAS's kld + cc + nss, 1 each
+    weights: dict[str, float]
+    | None = None,  # of the terms 'kld', 'cc', 'nss', 'sim'; None: SalNAS's kld + cc + nss, 1 each
 ) -> torch.Tensor:  # scalar
     """KLD + (1 - CC) + (1 - sigmoid(mean NSS)), optionally + (1 - SIM), over the images that have fixations (SalNAS, arXiv 2407.20062).
 
     Without any such image the loss is 0, with a gradient of zeros."""
-    weights = {'kld': 1., 'cc': 1., 'nss': 1.} if weights is None else weights
-    if unknown := set(weights) - set(_TERMS): raise ValueError(f'unknown loss terms {sorted(unknown)}: choose among {", ".join(_TERMS)}')
+    weights = {'kld': 1.0, 'cc': 1.0, 'nss': 1.0} if weights is None else weights
+    if unknown := set(weights) - set(_TERMS):
+        raise ValueError(f'unknown loss terms {sorted(unknown)}: choose among {", ".join(_TERMS)}')
     seen = (density.sum((1, 2)) != 0) & (fixations.sum((1, 2)) != 0)  # a NaN counts as seen: it must show in the loss
-    if not seen.any(): return pred.sum() * 0
-    if not seen.all(): pred, density, fixations = pred[seen], density[seen], fixations[seen]
+    if not seen.any():
+        return pred.sum() * 0
+    if not seen.all():
+        pred, density, fixations = pred[seen], density[seen], fixations[seen]
     return sum(w * _TERMS[name](pred, density, fixations) for name, w in weights.items() if w)
+
 
 _TERMS = {
     'kld': lambda p, g, f: kld(p, g).mean(),
@@ -65,39 +70,50 @@ _TERMS = {
 def alpha_divergence(
     student: torch.Tensor,  # (B,H,W) logits
     teacher: torch.Tensor,  # (B,H,W) logits; gets no gradient
-    alpha: float = 1.,  # 1: KL(teacher || student), 0: KL(student || teacher), -1: chi-squared, halved
-    clip: float = 5.,  # upper limit of the importance weight (p/q)^alpha; without effect at alpha 0 and 1
+    alpha: float = 1.0,  # 1: KL(teacher || student), 0: KL(student || teacher), -1: chi-squared, halved
+    clip: float = 5.0,  # upper limit of the importance weight (p/q)^alpha; without effect at alpha 0 and 1
 ) -> torch.Tensor:  # (B,) divergence of the spatial-softmax densities, in nats for alpha 0 and 1
     "Alpha-divergence of two maps' spatial softmax, with AlphaNet's clipped gradient (arXiv 2102.07954, section 3)."
     log_q, log_p = student.flatten(1).log_softmax(1), teacher.detach().flatten(1).log_softmax(1)
-    if alpha == 1: return (log_p.exp() * (log_p - log_q)).sum(1)
-    if alpha == 0: return (log_q.exp() * (log_q - log_p)).sum(1)
+    if alpha == 1:
+        return (log_p.exp() * (log_p - log_q)).sum(1)
+    if alpha == 0:
+        return (log_q.exp() * (log_q - log_p)).sum(1)
     q, k = log_q.detach().exp(), 1 / (alpha * (alpha - 1))
     w = (alpha * (log_p - log_q.detach())).exp().clamp(max=clip)
     value, surrogate = k * ((q * w).sum(1) - 1), -(q * (w / alpha + k) * log_q).sum(1)
     return value + surrogate - surrogate.detach()  # the value of the first, the gradient of the second
 
+
 def adaptive_alpha(
     student: torch.Tensor,  # (B,H,W) logits
     teacher: torch.Tensor,  # (B,H,W) logits; gets no gradient
-    alphas: tuple[float, float] = (-1., 1.),
-    clip: float = 5.,  # upper limit of the importance weight
+    alphas: tuple[float, float] = (-1.0, 1.0),
+    clip: float = 5.0,  # upper limit of the importance weight
 ) -> torch.Tensor:  # scalar, the mean over the batch
     "AlphaNet's loss: for each image the larger of two alpha-divergences."
     return torch.stack([alpha_divergence(student, teacher, a, clip) for a in alphas]).amax(0).mean()
 
-INPLACE = {'kl': lambda student, teacher: alpha_divergence(student, teacher, 1.).mean(), 'alpha': adaptive_alpha}  # BigNAS's and AlphaNet's
+
+INPLACE = {
+    'kl': lambda student, teacher: alpha_divergence(student, teacher, 1.0).mean(),
+    'alpha': adaptive_alpha,
+}  # BigNAS's and AlphaNet's
 
 # %% ../nbs/04_training.ipynb #ec894e9e
 PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+
 
 def in_precision(
     device: torch.device | str,
     precision: str,  # 'fp32', 'bf16' or 'fp16'
 ):  # a context
     "The context in which networks compute in that precision where it is safe; an unknown name is a ValueError."
-    if precision not in PRECISIONS: raise ValueError(f'unknown precision {precision!r}: choose one of {", ".join(PRECISIONS)}')
-    return torch.autocast(torch.device(device).type, PRECISIONS[precision] or torch.bfloat16, enabled=precision != 'fp32')
+    if precision not in PRECISIONS:
+        raise ValueError(f'unknown precision {precision!r}: choose one of {", ".join(PRECISIONS)}')
+    return torch.autocast(
+        torch.device(device).type, PRECISIONS[precision] or torch.bfloat16, enabled=precision != 'fp32'
+    )
 
 # %% ../nbs/04_training.ipynb #c2cde761
 def sandwich(
@@ -108,32 +124,39 @@ def sandwich(
     "Largest, random ones, smallest: the architectures of one step."
     return [space.max(), *(space.sample(rng) for _ in range(n_random)), space.min()]
 
+
 def sandwich_step(
     net: Network,  # a supernet, or a fixed network with archs=[None]
     images: torch.Tensor,  # (B,3,H,W) normalised
     target: torch.Tensor,  # (B,H,W) what to imitate: densities, or what a teacher makes of them
     fixations: torch.Tensor,  # (B,H,W) counts
     archs: list[Arch | None],  # the first is the one that is regularised, and the one that teaches the others in place
-    dropout: float = .2,  # for the first architecture only
-    drop_connect: float = .2,  # likewise
+    dropout: float = 0.2,  # for the first architecture only
+    drop_connect: float = 0.2,  # likewise
     precision: str = 'fp32',  # 'fp32', 'bf16' or 'fp16'
     weights: dict[str, float] | None = None,  # of the loss's terms
     inplace: str = 'none',  # what the other architectures learn from the first one, instead of `target`: 'none', 'kl' or 'alpha'
-    scale: float = 1.,  # factor of the gradients
+    scale: float = 1.0,  # factor of the gradients
 ) -> list[float]:  # one loss per architecture
     """Forward and backward of every architecture; gradients add up in `net`. The caller makes the optimizer's step. A loss that is not finite is a FloatingPointError.
 
     With `inplace` the sigmoid comes after the resizing to the output size instead of before it, since logits are compared; for a fixed network it has no effect."""
-    if inplace not in ('none', *INPLACE): raise ValueError(f'unknown in-place distillation {inplace!r}: choose none, {" or ".join(INPLACE)}')
+    if inplace not in ('none', *INPLACE):
+        raise ValueError(f'unknown in-place distillation {inplace!r}: choose none, {" or ".join(INPLACE)}')
     losses, teacher = [], None
     for i, arch in enumerate(archs):
         rates = {'dropout': dropout, 'drop_connect': drop_connect} if i == 0 else {}
         which = {'arch': arch} if arch is not None else {}
-        with in_precision(images.device, precision): out = net(images, logits=inplace != 'none', **which, **rates)
-        if inplace == 'none': loss = saliency_loss(out, target, fixations, weights)
-        elif i == 0: loss, teacher = saliency_loss(torch.sigmoid(out), target, fixations, weights), out.detach()
-        else: loss = INPLACE[inplace](out, teacher)
-        if not torch.isfinite(loss): raise FloatingPointError(f'loss is {loss.item()} for {arch or "the network"}')
+        with in_precision(images.device, precision):
+            out = net(images, logits=inplace != 'none', **which, **rates)
+        if inplace == 'none':
+            loss = saliency_loss(out, target, fixations, weights)
+        elif i == 0:
+            loss, teacher = saliency_loss(torch.sigmoid(out), target, fixations, weights), out.detach()
+        else:
+            loss = INPLACE[inplace](out, teacher)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f'loss is {loss.item()} for {arch or "the network"}')
         (loss * scale).backward()
         losses.append(loss.item())
     return losses
@@ -149,6 +172,7 @@ def batches(
     part = dataset if limit is None or limit >= len(dataset) else torch.utils.data.Subset(dataset, range(limit))
     return DataLoader(part, batch_size, collate_fn=collate, num_workers=workers, generator=torch.Generator())
 
+
 @torch.no_grad()
 def calibrate_bn(
     model: Subnet,  # an extracted network, changed in place
@@ -156,19 +180,27 @@ def calibrate_bn(
     precision: str = 'fp32',  # 'fp32', 'bf16' or 'fp16'
 ) -> Subnet:  # the model, in evaluation mode
     "Replace batch-norm statistics by the mean over the batches of `loader`, weighted by their sizes. ValueError when it has no batch, or for a supernet (extract first)."
-    if isinstance(model, Supernet): raise ValueError('a supernet has no statistics that fit all its networks: calibrate supernet.extract(arch)')
+    if isinstance(model, Supernet):
+        raise ValueError('a supernet has no statistics that fit all its networks: calibrate supernet.extract(arch)')
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     momenta, seen = [m.momentum for m in norms], 0
     device = model.mean.device
     model.eval()
-    for m in norms: m.reset_running_stats(); m.train()
+    for m in norms:
+        m.reset_running_stats()
+        m.train()
     for batch in loader:
         seen += len(batch['image'])
-        for m in norms: m.momentum = len(batch['image']) / seen  # a running mean in which every image counts the same
-        with in_precision(device, precision): model(model.normalise(batch['image'].to(device)))
-    for m, momentum in zip(norms, momenta): m.momentum = momentum
-    if not seen: raise ValueError('calibration needs at least one batch of training images, the loader gave none')
+        for m in norms:
+            m.momentum = len(batch['image']) / seen  # a running mean in which every image counts the same
+        with in_precision(device, precision):
+            model(model.normalise(batch['image'].to(device)))
+    for m, momentum in zip(norms, momenta):
+        m.momentum = momentum
+    if not seen:
+        raise ValueError('calibration needs at least one batch of training images, the loader gave none')
     return model.eval()
+
 
 def calibrated(
     net: Supernet | Subnet,  # left as it is
@@ -189,7 +221,8 @@ def predict_maps(
     precision: str = 'fp32',  # 'fp32', 'bf16' or 'fp16'
 ) -> torch.Tensor:  # (B,H,W) on the CPU, float32
     "Maps of a batch: the network in evaluation mode on normalised images, or whatever the function returns."
-    if not isinstance(model, Network): return torch.as_tensor(model(batch)).float().cpu()
+    if not isinstance(model, Network):
+        return torch.as_tensor(model(batch)).float().cpu()
     images, mode = batch['image'].to(model.mean.device), model.training
     with torch.no_grad(), in_precision(images.device, precision):
         maps = model.eval()(model.normalise(images))
@@ -207,23 +240,32 @@ def evaluate(
     """Scores of every image, with the metrics' default conventions. Under the `authors` protocol maps are blurred first, as theirs are (11x11, sigma 10.5).
 
     Negatives of sAUC: all fixations of the other images of the part. Baseline of IG: `centre_bias` of the training images."""
-    if isinstance(model, Supernet): raise ValueError('a supernet has no statistics that fit one network: evaluate calibrated(supernet, train, arch)')
-    if at not in ('grid', 'native'): raise ValueError(f"unknown grid {at!r}: choose 'grid' or 'native'")
+    if isinstance(model, Supernet):
+        raise ValueError(
+            'a supernet has no statistics that fit one network: evaluate calibrated(supernet, train, arch)'
+        )
+    if at not in ('grid', 'native'):
+        raise ValueError(f"unknown grid {at!r}: choose 'grid' or 'native'")
     score, rows, names = _Scorer(dataset), [], []
     for batch in batches(dataset, batch_size):
         maps = predict_maps(model, batch, precision)
-        if dataset.protocol == 'authors': maps = authors_blur(maps)
-        if at == 'grid': rows.append(score(maps, batch['density'], batch['fixations'], len(names)))
-        else: rows += [score.native(m, len(names) + j) for j, m in enumerate(maps)]
+        if dataset.protocol == 'authors':
+            maps = authors_blur(maps)
+        if at == 'grid':
+            rows.append(score(maps, batch['density'], batch['fixations'], len(names)))
+        else:
+            rows += [score.native(m, len(names) + j) for j, m in enumerate(maps)]
         names += batch['name']
     return pd.concat(rows).set_axis(pd.Index(names, name='image'))
+
 
 def authors_blur(
     maps: torch.Tensor,  # (B,H,W)
 ) -> torch.Tensor:  # (B,H,W)
     "The blur after the authors' network: 11x11, sigma 10.5, edges reflected."
-    x = torch.arange(-5, 6., device=maps.device)
-    k = torch.exp(-x ** 2 / (2 * 10.5 ** 2)); k = (k / k.sum()).view(1, 1, 1, -1)
+    x = torch.arange(-5, 6.0, device=maps.device)
+    k = torch.exp(-(x**2) / (2 * 10.5**2))
+    k = (k / k.sum()).view(1, 1, 1, -1)
     x = F.pad(maps[:, None], (5, 5, 5, 5), mode='reflect')
     return F.conv2d(F.conv2d(x, k), k.transpose(2, 3)).squeeze(1)
 
@@ -235,25 +277,36 @@ class _Scorer:
         r = dataset.recording
         self.dataset, self.sizes, self._grids = dataset, [r.native_size(i) for i in dataset.indices], {}
         self.points = [r.points(i) for i in dataset.indices]
-        self.unit = [(p + .5) / s[::-1] for p, s in zip(self.points, self.sizes)]  # in [0,1], whatever the picture's size
+        self.unit = [
+            (p + 0.5) / s[::-1] for p, s in zip(self.points, self.sizes)
+        ]  # in [0,1], whatever the picture's size
 
-    def _counts(self, unit, size): return count_map(unit * size[::-1] - .5, size, size)
+    def _counts(self, unit, size):
+        return count_map(unit * size[::-1] - 0.5, size, size)
 
     def __call__(self, maps, density, fixations, first):
         "Rows of images `first`, `first` + 1, ... of the part, on the grid of their maps."
         size = tuple(maps.shape[1:])
         if size not in self._grids:
-            if len(self._grids) == 8: self._grids.clear()  # native sizes may be many
+            if len(self._grids) == 8:
+                self._grids.clear()  # native sizes may be many
             self._grids[size] = self._counts(np.concatenate(self.unit), size), centre_bias(self.dataset, size=size)
         total, bias = self._grids[size]
-        own = torch.stack([self._counts(u, size) for u in self.unit[first:first + len(maps)]])
-        return pd.DataFrame(evaluate_maps(maps, density, fixations, negatives=shuffled_negatives(own, total), baseline=bias))
+        own = torch.stack([self._counts(u, size) for u in self.unit[first : first + len(maps)]])
+        return pd.DataFrame(
+            evaluate_maps(maps, density, fixations, negatives=shuffled_negatives(own, total), baseline=bias)
+        )
 
     def native(self, map_, k):
         "The row of image k at its own size."
         size, points = self.sizes[k], self.points[k]
         up = F.interpolate(map_[None, None], size, mode='bilinear', align_corners=False)[0]
-        return self(up, density_map(points, size, size, self.dataset.sigma_of(self.dataset.indices[k]))[None], count_map(points, size, size)[None], k)
+        return self(
+            up,
+            density_map(points, size, size, self.dataset.sigma_of(self.dataset.indices[k]))[None],
+            count_map(points, size, size)[None],
+            k,
+        )
 
 # %% ../nbs/04_training.ipynb #4fec060d
 def selection_score(
@@ -273,14 +326,20 @@ def write_atomically(
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
     try:
-        with os.fdopen(handle, 'wb') as f: f.write(data); f.flush(); os.fsync(f.fileno())
+        with os.fdopen(handle, 'wb') as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
         os.chmod(aside, 0o644)
         os.replace(aside, path)
-    except BaseException: Path(aside).unlink(missing_ok=True); raise
+    except BaseException:
+        Path(aside).unlink(missing_ok=True)
+        raise
     return path
 
 # %% ../nbs/04_training.ipynb #76c03239
 CHECKPOINT_FORMAT = 1
+
 
 def save_checkpoint(
     net: Supernet | Subnet,
@@ -288,16 +347,24 @@ def save_checkpoint(
     **notes,  # anything JSON can hold, for the reader: epoch, score, data set ...
 ) -> Path:
     "Save a network's weights, normalisation, space and architecture in one file, atomically."
-    header = {'format': CHECKPOINT_FORMAT, 'space': net.space.to_dict(), 'arch': net.arch.to_dict() if isinstance(net, Subnet) else None,
-              'output_size': net.output_size, 'notes': notes}
+    header = {
+        'format': CHECKPOINT_FORMAT,
+        'space': net.space.to_dict(),
+        'arch': net.arch.to_dict() if isinstance(net, Subnet) else None,
+        'output_size': net.output_size,
+        'notes': notes,
+    }
     tensors = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
     header['sha256'] = _checksum(tensors)
     return write_atomically(path, safetensors_bytes(tensors, {'salnas': json.dumps(header)}))
 
+
 def _checksum(tensors):
     digest = hashlib.sha256()
-    for k in sorted(tensors): digest.update(k.encode() + tensors[k].detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    for k in sorted(tensors):
+        digest.update(k.encode() + tensors[k].detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
 
 def load_checkpoint(
     path: str | Path,  # what `save_checkpoint` wrote
@@ -306,13 +373,18 @@ def load_checkpoint(
     try:
         with safe_open(path, 'pt') as f:
             header, tensors = (f.metadata() or {}).get('salnas'), {k: f.get_tensor(k) for k in f.keys()}
-    except SafetensorError as e: raise ValueError(f'{path} is damaged or no safetensors file: {e}') from e
-    if header is None: raise ValueError(f'{path} holds no salnas network; load_encoder or load_authors read foreign weights')
+    except SafetensorError as e:
+        raise ValueError(f'{path} is damaged or no safetensors file: {e}') from e
+    if header is None:
+        raise ValueError(f'{path} holds no salnas network; load_encoder or load_authors read foreign weights')
     header = json.loads(header)
-    if header['format'] != CHECKPOINT_FORMAT: raise ValueError(f'{path} has checkpoint format {header["format"]}, this version reads {CHECKPOINT_FORMAT}')
-    if header.get('sha256', _checksum(tensors)) != _checksum(tensors): raise ValueError(f'{path} is damaged: its checksum does not fit')
+    if header['format'] != CHECKPOINT_FORMAT:
+        raise ValueError(f'{path} has checkpoint format {header["format"]}, this version reads {CHECKPOINT_FORMAT}')
+    if header.get('sha256', _checksum(tensors)) != _checksum(tensors):
+        raise ValueError(f'{path} is damaged: its checksum does not fit')
     space, size = SearchSpace.from_dict(header['space']), header['output_size'] and tuple(header['output_size'])
-    with torch.device('meta'): net = Subnet(space, Arch.from_dict(header['arch']), size) if header['arch'] else Supernet(space, size)
+    with torch.device('meta'):
+        net = Subnet(space, Arch.from_dict(header['arch']), size) if header['arch'] else Supernet(space, size)
     net.load_state_dict(tensors, assign=True)
     return net.eval()
 
@@ -324,22 +396,37 @@ def save_arch(
     **notes,  # anything JSON can hold: scores, the strategy ...
 ) -> Path:
     "Write an architecture and the space it belongs to, atomically."
-    return write_atomically(path, (json.dumps({'arch': space.check(arch).to_dict(), 'notes': notes, 'space': space.to_dict()}, default=float) + '\n').encode())
+    return write_atomically(
+        path,
+        (
+            json.dumps({'arch': space.check(arch).to_dict(), 'notes': notes, 'space': space.to_dict()}, default=float)
+            + '\n'
+        ).encode(),
+    )
+
 
 def load_arch(
-    path: str | Path,  # what `save_arch` wrote; a file written by hand may name the space: {"space": "tiny", "arch": {...}}
+    path: str
+    | Path,  # what `save_arch` wrote; a file written by hand may name the space: {"space": "tiny", "arch": {...}}
 ) -> tuple[SearchSpace, Arch]:
     "The space and the architecture of a file; ValueError when it holds none."
     try:
         found = json.loads(Path(path).read_text())
-        space, arch = named_space(found['space']) if isinstance(found['space'], str) else SearchSpace.from_dict(found['space']), Arch.from_dict(found['arch'])
-    except (ValueError, KeyError, TypeError, AttributeError) as e: raise ValueError(f"{path} holds no architecture, which is {{'space': a name or a table, 'arch': genes}}: {e}") from e
+        space, arch = (
+            named_space(found['space']) if isinstance(found['space'], str) else SearchSpace.from_dict(found['space']),
+            Arch.from_dict(found['arch']),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise ValueError(
+            f"{path} holds no architecture, which is {{'space': a name or a table, 'arch': genes}}: {e}"
+        ) from e
     return space, space.check(arch)
 
 # %% ../nbs/04_training.ipynb #00d07f1a
 @dataclass(frozen=True)
 class Settings:
     "Everything that shapes a training run but the data, the network, the teacher and the seed."
+
     epochs: int = 8
     batch_size: int = 16
     size: tuple[int, int] = (192, 256)  # (height, width) at which to load the data; `fit` takes the data as it is
@@ -348,41 +435,68 @@ class Settings:
     lr_encoder: float = 6e-4  # peak learning rate of first, stages and head
     lr_decoder: float = 2e-3
     weight_decay: float = 1e-4  # of convolution weights; batch norm and biases have none
-    dropout: float = .2  # of the largest network
-    drop_connect: float = .2  # of the largest network, at its last block
-    clip: float = 0.  # gradients are clipped to this absolute value; 0: not at all
+    dropout: float = 0.2  # of the largest network
+    drop_connect: float = 0.2  # of the largest network, at its last block
+    clip: float = 0.0  # gradients are clipped to this absolute value; 0: not at all
     jitter: bool = False  # colour jitter of the training images; SalNAS uses it for SALICON only
     inplace: str = 'none'  # what the other networks of a sandwich learn from the largest: 'none', 'kl' (BigNAS) or 'alpha' (AlphaNet)
     accumulate: int = 1  # batches per process and optimizer step; their gradients are averaged
     precision: str = 'fp32'  # 'fp32', 'bf16', or 'fp16' with a gradient scaler
-    nonfinite: str = 'stop'  # a loss or gradient that is not finite: 'stop' with an error, or 'skip' the step and count it
+    nonfinite: str = (
+        'stop'  # a loss or gradient that is not finite: 'stop' with an error, or 'skip' the step and count it
+    )
     deterministic: bool = False  # torch's deterministic algorithms: bit-equal runs also on a GPU, at some cost
     workers: int = 0  # processes that read ahead; cached data needs none
     calibration: int = 128  # training images for batch-norm calibration
 
     def __post_init__(self):
-        for name, value, valid in (('optimizer', self.optimizer, ('adamw', 'sgd')), ('inplace', self.inplace, ('none', *INPLACE)),
-                                   ('precision', self.precision, tuple(PRECISIONS)), ('nonfinite', self.nonfinite, ('stop', 'skip'))):
-            if value not in valid: raise ValueError(f'{name} must be one of {", ".join(valid)}, got {value!r}')
+        for name, value, valid in (
+            ('optimizer', self.optimizer, ('adamw', 'sgd')),
+            ('inplace', self.inplace, ('none', *INPLACE)),
+            ('precision', self.precision, tuple(PRECISIONS)),
+            ('nonfinite', self.nonfinite, ('stop', 'skip')),
+        ):
+            if value not in valid:
+                raise ValueError(f'{name} must be one of {", ".join(valid)}, got {value!r}')
         for f in fields(self):
             value, kind = getattr(self, f.name), type(f.default)
-            if not isinstance(value, {float: (int, float), tuple: (tuple, list)}.get(kind, kind)) or kind is not bool and isinstance(value, bool):
+            if (
+                not isinstance(value, {float: (int, float), tuple: (tuple, list)}.get(kind, kind))
+                or kind is not bool
+                and isinstance(value, bool)
+            ):
                 raise ValueError(f'{f.name} must be of type {kind.__name__}, got {value!r}')
         for name in ('epochs', 'batch_size', 'accumulate'):
-            if getattr(self, name) < 1: raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')
+            if getattr(self, name) < 1:
+                raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')
 
 
 PROFILES = {
     'smoke': Settings(epochs=2, size=(48, 64), n_random=1, lr_encoder=1e-3, calibration=32),
     'cpu': Settings(precision='bf16'),
-    'paper': Settings(epochs=20, batch_size=64, size=(288, 384), optimizer='sgd', lr_encoder=.1, lr_decoder=.1, weight_decay=1e-5, clip=1.,
-                      precision='fp16', calibration=4096),
+    'paper': Settings(
+        epochs=20,
+        batch_size=64,
+        size=(288, 384),
+        optimizer='sgd',
+        lr_encoder=0.1,
+        lr_decoder=0.1,
+        weight_decay=1e-5,
+        clip=1.0,
+        precision='fp16',
+        calibration=4096,
+    ),
 }
 
-FOR_DATA = {('paper', 'salicon'): dict(jitter=True)}  # SalNAS: colour jitter for SALICON alone, and 384x384 for all others
+FOR_DATA = {
+    ('paper', 'salicon'): dict(jitter=True)
+}  # SalNAS: colour jitter for SALICON alone, and 384x384 for all others
 SIZE_OF_OTHERS = {'paper': (384, 384)}
 
-FOR_SPACE = {('cpu', 'tiny'): dict(epochs=10, size=(96, 128), lr_encoder=3e-3, lr_decoder=3e-3, precision='fp32')}  # it starts from nothing, and is small
+FOR_SPACE = {
+    ('cpu', 'tiny'): dict(epochs=10, size=(96, 128), lr_encoder=3e-3, lr_decoder=3e-3, precision='fp32')
+}  # it starts from nothing, and is small
+
 
 def named_profile(
     name: str,  # 'smoke', 'cpu' or 'paper'
@@ -391,9 +505,13 @@ def named_profile(
     **changes,  # fields of Settings to replace
 ) -> Settings:
     "The settings of a profile with some replaced; an unknown name is a ValueError that lists the valid ones."
-    if name not in PROFILES: raise ValueError(f'unknown profile {name!r}: choose one of {", ".join(PROFILES)}')
+    if name not in PROFILES:
+        raise ValueError(f'unknown profile {name!r}: choose one of {", ".join(PROFILES)}')
     of_data = {'size': SIZE_OF_OTHERS[name]} if dataset != 'salicon' and name in SIZE_OF_OTHERS else {}
-    return replace(PROFILES[name], **{**FOR_SPACE.get((name, space), {}), **of_data, **FOR_DATA.get((name, dataset), {}), **changes})
+    return replace(
+        PROFILES[name],
+        **{**FOR_SPACE.get((name, space), {}), **of_data, **FOR_DATA.get((name, dataset), {}), **changes},
+    )
 
 # %% ../nbs/04_training.ipynb #d8660e2a
 def make_optimizer(
@@ -413,19 +531,22 @@ def make_optimizer(
         optimizer = torch.optim.AdamW(params)
         total = max(2, settings.epochs * steps)
         return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, [g['lr'] for g in params], total), 'batch'
-    optimizer = torch.optim.SGD(params, momentum=.9, nesterov=True)
+    optimizer = torch.optim.SGD(params, momentum=0.9, nesterov=True)
     return optimizer, torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=10), 'epoch'
 
 # %% ../nbs/04_training.ipynb #efbfa968
 class NoKD:
     "No teacher: the target is the ground truth. Also the interface that every teacher fills in."
+
     name = 'none'
 
     def start(
         self,
         student: Network,
         epochs: int,
-        calibrate: Callable[[Network], Subnet],  # a copy of a network (a supernet's largest) with statistics of training images, in evaluation mode
+        calibrate: Callable[
+            [Network], Subnet
+        ],  # a copy of a network (a supernet's largest) with statistics of training images, in evaluation mode
     ):
         "Called once, before the first epoch."
 
@@ -461,25 +582,33 @@ class NoKD:
         "Take back what `state_dict` gave; called after `start`."
 
 # %% ../nbs/04_training.ipynb #85ea545d
-def _stream(seed, *key): return np.random.SeedSequence(seed, spawn_key=key)
+def _stream(seed, *key):
+    return np.random.SeedSequence(seed, spawn_key=key)
+
 
 def _seed_all(sequence):
     "Set the generators of Python, numpy and torch."
     a, b, c = map(int, sequence.generate_state(3))
     random.seed(a), np.random.seed(b), torch.manual_seed(c)
 
+
 @contextlib.contextmanager
 def _own_randomness():
     "Put the global generators back at the end."
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(range(torch.cuda.device_count())):
-        try: yield
-        finally: random.setstate(python), np.random.set_state(numpy)
+        try:
+            yield
+        finally:
+            random.setstate(python), np.random.set_state(numpy)
 
-def _order(seed, epoch, n): return np.random.default_rng(_stream(seed, epoch)).permutation(n)
+
+def _order(seed, epoch, n):
+    return np.random.default_rng(_stream(seed, epoch)).permutation(n)
 
 # %% ../nbs/04_training.ipynb #fb408bff
 STATE_FORMAT = 1
+
 
 def write_state(
     folder: str | Path,
@@ -494,8 +623,10 @@ def write_state(
     path = write_atomically(Path(folder) / f'state-{state["epoch"]:05d}-{state["step"]:07d}.pt', head + data)
     states = sorted(path.parent.glob('state-*.pt'))
     now = states.index(path)
-    for old in states[:max(0, now + 1 - max(keep, 1))] + states[now + 1:]: old.unlink(missing_ok=True)  # later ones: a damaged state that was passed over
+    for old in states[: max(0, now + 1 - max(keep, 1))] + states[now + 1 :]:
+        old.unlink(missing_ok=True)  # later ones: a damaged state that was passed over
     return path
+
 
 def read_state(
     folder: str | Path,
@@ -507,10 +638,13 @@ def read_state(
     for path in paths:
         head, _, data = path.read_bytes().partition(b'\n')
         kind, number, checksum = (*head.decode(errors='replace').split(' '), '', '')[:3]
-        if kind == 'salnas-state' and number != str(STATE_FORMAT): raise ValueError(f'{path} has state format {number}, this version reads {STATE_FORMAT}')
-        if hashlib.sha256(data).hexdigest() == checksum: return torch.load(io.BytesIO(data), map_location='cpu', weights_only=True)
+        if kind == 'salnas-state' and number != str(STATE_FORMAT):
+            raise ValueError(f'{path} has state format {number}, this version reads {STATE_FORMAT}')
+        if hashlib.sha256(data).hexdigest() == checksum:
+            return torch.load(io.BytesIO(data), map_location='cpu', weights_only=True)
         warnings.warn(f'{path} is damaged; going on from the state before it')
-    if paths: raise ValueError(f'all {len(paths)} states in {folder} are damaged: remove them to start again')
+    if paths:
+        raise ValueError(f'all {len(paths)} states in {folder} are damaged: remove them to start again')
 
 # %% ../nbs/04_training.ipynb #662262d9
 @contextlib.contextmanager
@@ -518,26 +652,37 @@ def distributed():  # yields this process's device
     "Join the processes that torchrun started (nccl on GPUs, gloo without); alone, do nothing. Yields 'cuda:N' when there is a GPU, else 'cpu'."
     gpu = torch.cuda.is_available()
     device = torch.device('cuda', int(os.environ.get('LOCAL_RANK', 0))) if gpu else torch.device('cpu')
-    if 'WORLD_SIZE' not in os.environ: yield device; return
-    if gpu: torch.cuda.set_device(device)
+    if 'WORLD_SIZE' not in os.environ:
+        yield device
+        return
+    if gpu:
+        torch.cuda.set_device(device)
     dist.init_process_group('nccl' if gpu else 'gloo')
-    try: yield device
-    finally: dist.destroy_process_group()
+    try:
+        yield device
+    finally:
+        dist.destroy_process_group()
+
 
 def _place():
     "(rank, world size)"
     return (dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0, 1)
 
+
 def _reduce(params, losses, bad):
     "Sum gradients over all processes in one message, in place; (mean losses, whether any process has met a loss that is not finite)."
     world = _place()[1]
-    if world == 1: return losses, bad
+    if world == 1:
+        return losses, bad
     tail = torch.tensor([*losses, float(bad)], device=params[0].device)
-    flat = torch.cat([torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten().float() for p in params] + [tail])
+    flat = torch.cat(
+        [torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten().float() for p in params] + [tail]
+    )
     dist.all_reduce(flat)
     for p, g in zip(params, flat.split([p.numel() for p in params] + [len(tail)])):
-        if p.grad is not None: p.grad.copy_(g.view_as(p))
-    *losses, bad = flat[-len(tail):].tolist()
+        if p.grad is not None:
+            p.grad.copy_(g.view_as(p))
+    *losses, bad = flat[-len(tail) :].tolist()
     return [l / world for l in losses], bad > 0
 
 # %% ../nbs/04_training.ipynb #0c66988d
@@ -555,50 +700,95 @@ def train_step(
     With `nonfinite='stop'` a loss or gradient that is not finite is a FloatingPointError that names the images; the weights are as before. With a scaler
     a gradient that is not finite is nothing unusual: the step is not made and the scale halved."""
     (seed, epoch, step), (rank, world) = at, _place()
-    archs = sandwich(net.space, settings.n_random, np.random.default_rng(_stream(seed, epoch, step))) if isinstance(net, Supernet) else [None]
+    archs = (
+        sandwich(net.space, settings.n_random, np.random.default_rng(_stream(seed, epoch, step)))
+        if isinstance(net, Supernet)
+        else [None]
+    )
     params = [p for g in optimizer.param_groups for p in g['params']]
     optimizer.zero_grad(set_to_none=True)
-    if scaler: scaler.scale(torch.zeros((), device=net.mean.device))  # it makes its state at first use
-    scale = (scaler.get_scale() if scaler else 1.) / (settings.accumulate * world)
+    if scaler:
+        scaler.scale(torch.zeros((), device=net.mean.device))  # it makes its state at first use
+    scale = (scaler.get_scale() if scaler else 1.0) / (settings.accumulate * world)
     losses, names, trouble = [], [], ''
     for i, batch in enumerate(batches):
         stream = _stream(seed, epoch, step, i * world + rank)
         _seed_all(stream)
         names += batch['name']
-        try: losses.append(_learn(net, hflip(batch, torch.from_numpy(np.random.default_rng(stream).random(len(batch['name'])) < .5)), kd, archs, settings, epoch, scale))
+        try:
+            losses.append(
+                _learn(
+                    net,
+                    hflip(batch, torch.from_numpy(np.random.default_rng(stream).random(len(batch['name'])) < 0.5)),
+                    kd,
+                    archs,
+                    settings,
+                    epoch,
+                    scale,
+                )
+            )
         except FloatingPointError as e:
             trouble, names = str(e), batch['name']
             break
-    losses, bad = _reduce(params, np.mean(losses or [[0.] * len(archs)], 0).tolist(), bool(trouble))
-    if scaler and not bad: scaler.unscale_(optimizer)
-    if not bad and not scaler and not math.isfinite(nn.utils.clip_grad_norm_(params, math.inf)): bad, trouble = True, 'a gradient is not finite'
+    losses, bad = _reduce(params, np.mean(losses or [[0.0] * len(archs)], 0).tolist(), bool(trouble))
+    if scaler and not bad:
+        scaler.unscale_(optimizer)
+    if not bad and not scaler and not math.isfinite(nn.utils.clip_grad_norm_(params, math.inf)):
+        bad, trouble = True, 'a gradient is not finite'
     if bad and settings.nonfinite == 'stop':
         where = f'epoch {epoch + 1}, step {step + 1}'
-        if not trouble: raise FloatingPointError(f'another process met a loss that is not finite in {where}; its own message names the images')
-        raise FloatingPointError(f'{trouble} in {where}, images {", ".join(names)}: look at these images, lower the learning rate, or compute in fp32; '
-                                 "Settings(nonfinite='skip') skips such steps")
-    if bad: return optimizer.zero_grad(set_to_none=True)
-    if settings.clip: nn.utils.clip_grad_value_(params, settings.clip)
-    if not scaler: optimizer.step()
+        if not trouble:
+            raise FloatingPointError(
+                f'another process met a loss that is not finite in {where}; its own message names the images'
+            )
+        raise FloatingPointError(
+            f'{trouble} in {where}, images {", ".join(names)}: look at these images, lower the learning rate, or compute in fp32; '
+            "Settings(nonfinite='skip') skips such steps"
+        )
+    if bad:
+        return optimizer.zero_grad(set_to_none=True)
+    if settings.clip:
+        nn.utils.clip_grad_value_(params, settings.clip)
+    if not scaler:
+        optimizer.step()
     else:
         before = scaler.get_scale()
         scaler.step(optimizer), scaler.update()
-        if scaler.get_scale() < before: return losses  # too large a scale: no step was made
+        if scaler.get_scale() < before:
+            return losses  # too large a scale: no step was made
     kd.step_end(net)
     return losses
 
+
 def _learn(net, batch, kd, archs, settings, epoch, scale):
     "Add the gradients of one batch."
-    images, density, fixations = (batch[k].to(net.mean.device, non_blocking=True) for k in ('image', 'density', 'fixations'))
-    if settings.jitter: images = torch.stack([ColorJitter(.4, .4, .4, .2)(i) for i in images])
+    images, density, fixations = (
+        batch[k].to(net.mean.device, non_blocking=True) for k in ('image', 'density', 'fixations')
+    )
+    if settings.jitter:
+        images = torch.stack([ColorJitter(0.4, 0.4, 0.4, 0.2)(i) for i in images])
     images = net.normalise(images).contiguous(memory_format=torch.channels_last)
-    with in_precision(images.device, settings.precision): target, teacher_loss = kd.targets(images, density, fixations, epoch)
+    with in_precision(images.device, settings.precision):
+        target, teacher_loss = kd.targets(images, density, fixations, epoch)
     if torch.is_tensor(teacher_loss):
-        if not torch.isfinite(teacher_loss): raise FloatingPointError(f'loss of the teacher is {teacher_loss.item()}')
+        if not torch.isfinite(teacher_loss):
+            raise FloatingPointError(f'loss of the teacher is {teacher_loss.item()}')
         (teacher_loss * scale).backward()
-    regularised = isinstance(net, Supernet) or net.arch == net.space.max()  # only the largest network is regularised, also alone
-    return sandwich_step(net, images, target, fixations, archs, settings.dropout * regularised, settings.drop_connect * regularised, settings.precision,
-                         inplace=settings.inplace, scale=scale)
+    regularised = (
+        isinstance(net, Supernet) or net.arch == net.space.max()
+    )  # only the largest network is regularised, also alone
+    return sandwich_step(
+        net,
+        images,
+        target,
+        fixations,
+        archs,
+        settings.dropout * regularised,
+        settings.drop_connect * regularised,
+        settings.precision,
+        inplace=settings.inplace,
+        scale=scale,
+    )
 
 # %% ../nbs/04_training.ipynb #088a8c6f
 def fit(
@@ -608,7 +798,9 @@ def fit(
     kd: NoKD | None = None,  # makes the targets; None: NoKD()
     settings: Settings = Settings(),
     seed: int = 0,  # of shuffling, mirroring, architectures and dropout
-    output_dir: str | Path | None = None,  # gets log.jsonl, best.safetensors, last.safetensors and the states; None: nothing is written
+    output_dir: str
+    | Path
+    | None = None,  # gets log.jsonl, best.safetensors, last.safetensors and the states; None: nothing is written
     progress: bool = True,  # a bar per epoch
     resume: bool = False,  # go on from the newest state in `output_dir`, if there is one; False: start anew and replace what is there
     save_every: int = 0,  # write a state also every so many steps; 0: at the end of each epoch only
@@ -623,38 +815,80 @@ def fit(
     The last images of an epoch's order that do not fill a step are left out; another order, other images. FloatingPointError: see `train_step`.
     ValueError: `resume` with a state of another run (other settings, seed, space, data or teacher), or fewer images than one step needs."""
     kd, out, (rank, world) = kd or NoKD(), output_dir and Path(output_dir), _place()
-    if not out and (resume or save_every or every_epoch): raise ValueError('resume, save_every and every_epoch need an output_dir')
-    if world * settings.accumulate == 1 and len(train) < settings.batch_size: settings = replace(settings, batch_size=len(train))
+    if not out and (resume or save_every or every_epoch):
+        raise ValueError('resume, save_every and every_epoch need an output_dir')
+    if world * settings.accumulate == 1 and len(train) < settings.batch_size:
+        settings = replace(settings, batch_size=len(train))
     need = settings.batch_size * settings.accumulate * world
-    if len(train) < need: raise ValueError(f'one step needs {need} images, there are {len(train)}: use a smaller batch_size, accumulate or number of processes')
+    if len(train) < need:
+        raise ValueError(
+            f'one step needs {need} images, there are {len(train)}: use a smaller batch_size, accumulate or number of processes'
+        )
     net.to(memory_format=torch.channels_last)
     if world > 1:
-        for t in net.state_dict().values(): dist.broadcast(t, 0)
+        for t in net.state_dict().values():
+            dist.broadcast(t, 0)
     theirs = train.protocol == 'authors'  # they calibrate on all validation images
-    calibrate = partial(calibrated, train=val if theirs else train, images=len(val) if theirs else settings.calibration, batch_size=settings.batch_size,
-                        precision=settings.precision)
+    calibrate = partial(
+        calibrated,
+        train=val if theirs else train,
+        images=len(val) if theirs else settings.calibration,
+        batch_size=settings.batch_size,
+        precision=settings.precision,
+    )
     kd.start(net, settings.epochs, calibrate)
-    run = _Run(net, kd, settings, len(train) // need, seed, f'{train.name} {train.meta.get("edition", "")} {train.protocol}: {len(train)} images of {train.size}')
-    if out and rank == 0:  # what a killed save left aside, and what another run left when this one does not go on from it
-        for old in (p for k in ('.*.pt.*', '.*.safetensors.*', '.log.jsonl.*', *(() if resume else ('state-*.pt', 'epoch-*.safetensors'))) for p in out.glob(k)): old.unlink()
-    if out and resume: run.load(read_state(out))
+    run = _Run(
+        net,
+        kd,
+        settings,
+        len(train) // need,
+        seed,
+        f'{train.name} {train.meta.get("edition", "")} {train.protocol}: {len(train)} images of {train.size}',
+    )
+    if (
+        out and rank == 0
+    ):  # what a killed save left aside, and what another run left when this one does not go on from it
+        for old in (
+            p
+            for k in (
+                '.*.pt.*',
+                '.*.safetensors.*',
+                '.log.jsonl.*',
+                *(() if resume else ('state-*.pt', 'epoch-*.safetensors')),
+            )
+            for p in out.glob(k)
+        ):
+            old.unlink()
+    if out and resume:
+        run.load(read_state(out))
     if world > 1:
         places = [None] * world
         dist.all_gather_object(places, (run.epoch, run.step))
-        if len(set(places)) > 1: raise ValueError(f'the processes found different states, (epoch, step) {places}: output_dir must be a folder that all machines share')
+        if len(set(places)) > 1:
+            raise ValueError(
+                f'the processes found different states, (epoch, step) {places}: output_dir must be a folder that all machines share'
+            )
     with _own_randomness(), _deterministic(settings.deterministic):
         while run.epoch < settings.epochs:
-            steps = tqdm(run.batches(train, rank, world), f'epoch {run.epoch + 1}/{settings.epochs}', leave=False, disable=not progress or rank > 0)
+            steps = tqdm(
+                run.batches(train, rank, world),
+                f'epoch {run.epoch + 1}/{settings.epochs}',
+                leave=False,
+                disable=not progress or rank > 0,
+            )
             for batches in steps:
                 run.train(batches)
-                if out and rank == 0 and save_every and run.step % save_every == 0 and run.step < run.steps: write_state(out, run.state(), keep)
+                if out and rank == 0 and save_every and run.step % save_every == 0 and run.step < run.steps:
+                    write_state(out, run.state(), keep)
             sub = calibrate(net)
             scores = evaluate(sub, val, settings.batch_size, precision=settings.precision).mean() if rank == 0 else None
             kept = net if isinstance(net, Supernet) else sub
             improved = run.epoch_end(kept, scores)
             kd.epoch_end(net, run.epoch - 1, improved)
-            if out and rank == 0: _record(out, kept, run, improved, keep, every_epoch)
-    if run.weights is None: raise FloatingPointError('no epoch had a finite validation score: lower the learning rate')
+            if out and rank == 0:
+                _record(out, kept, run, improved, keep, every_epoch)
+    if run.weights is None:
+        raise FloatingPointError('no epoch had a finite validation score: lower the learning rate')
     net.load_state_dict(run.weights)
     net.eval()
     return pd.DataFrame(run.rows).set_index('epoch')
@@ -670,92 +904,153 @@ class _Run:
         self.epoch = self.step = 0
         self.best, self.rows, self.weights = math.inf, [], None
         self._new_epoch()
-        same = asdict(settings) | {'seed': seed, 'processes': _place()[1], 'initial weights': _checksum(net.state_dict()), 'space': net.space.to_dict(), 'arch': net.arch.to_dict() if isinstance(net, Subnet) else None,
-                                   'data': data, 'kd': {'name': kd.name, **kd.options()}, 'steps': steps}
+        same = asdict(settings) | {
+            'seed': seed,
+            'processes': _place()[1],
+            'initial weights': _checksum(net.state_dict()),
+            'space': net.space.to_dict(),
+            'arch': net.arch.to_dict() if isinstance(net, Subnet) else None,
+            'data': data,
+            'kd': {'name': kd.name, **kd.options()},
+            'steps': steps,
+        }
         self.identity = json.loads(json.dumps(same))
 
-    def _new_epoch(self): self.losses, self.skipped, self.seconds, self.lr = [], 0, 0., max(g['lr'] for g in self.optimizer.param_groups)
+    def _new_epoch(self):
+        self.losses, self.skipped, self.seconds, self.lr = [], 0, 0.0, max(g['lr'] for g in self.optimizer.param_groups)
 
     def batches(self, train, rank, world):
         "For each step that is left of this epoch, this process's batches."
         n, a = self.settings.batch_size, self.settings.accumulate
-        shards = _order(self.seed, self.epoch, len(train))[:self.steps * a * world * n].reshape(self.steps, a, world, n)[self.step:, :, rank]
-        loader = iter(DataLoader(train, batch_sampler=shards.reshape(-1, n).tolist(), collate_fn=collate, num_workers=self.settings.workers,
-                                 generator=torch.Generator().manual_seed(int(_stream(self.seed, self.epoch).generate_state(1)[0]))))
-        for _ in range(len(shards)): yield [next(loader) for _ in range(a)]
+        shards = _order(self.seed, self.epoch, len(train))[: self.steps * a * world * n].reshape(
+            self.steps, a, world, n
+        )[self.step :, :, rank]
+        loader = iter(
+            DataLoader(
+                train,
+                batch_sampler=shards.reshape(-1, n).tolist(),
+                collate_fn=collate,
+                num_workers=self.settings.workers,
+                generator=torch.Generator().manual_seed(int(_stream(self.seed, self.epoch).generate_state(1)[0])),
+            )
+        )
+        for _ in range(len(shards)):
+            yield [next(loader) for _ in range(a)]
 
     def train(self, batches):
         started, scale = time.perf_counter(), self.scaler and self.scaler.get_scale()
-        losses = train_step(self.net.train(), batches, self.kd, self.optimizer, self.settings, (self.seed, self.epoch, self.step), self.scaler)
+        losses = train_step(
+            self.net.train(),
+            batches,
+            self.kd,
+            self.optimizer,
+            self.settings,
+            (self.seed, self.epoch, self.step),
+            self.scaler,
+        )
         self.step += 1
         self.skipped += losses is None or bool(scale) and self.scaler.get_scale() < scale
-        if losses is not None: self.losses.append(losses)
+        if losses is not None:
+            self.losses.append(losses)
         with warnings.catch_warnings():  # a skipped first step is no mistake in the order of calls
             warnings.filterwarnings('ignore', 'Detected call of `lr_scheduler.step', UserWarning)
-            if self.per == 'batch' or self.step == self.steps: self.scheduler.step()
+            if self.per == 'batch' or self.step == self.steps:
+                self.scheduler.step()
         self.seconds += time.perf_counter() - started
 
     def epoch_end(self, kept, scores):
         "Close the epoch; was it the best so far?"
-        if self.skipped == self.steps and (not self.scaler or self.scaler.get_scale() < 1):  # at first a scaler skips some steps to find its scale
-            raise FloatingPointError(f'all {self.steps} steps of epoch {self.epoch + 1} were skipped: lower the learning rate, or compute in fp32')
+        if self.skipped == self.steps and (
+            not self.scaler or self.scaler.get_scale() < 1
+        ):  # at first a scaler skips some steps to find its scale
+            raise FloatingPointError(
+                f'all {self.steps} steps of epoch {self.epoch + 1} were skipped: lower the learning rate, or compute in fp32'
+            )
         first, *rest = np.mean(self.losses, 0).tolist()
         row = {'epoch': self.epoch} | ({'loss_max': first, 'loss_min': rest.pop()} if rest else {'loss': first})
-        if rest: row['loss_random'] = sum(rest) / len(rest)
+        if rest:
+            row['loss_random'] = sum(rest) / len(rest)
         metrics, score = _agree(scores)
         improved = score <= self.best
-        if improved: self.best, self.weights = score, {k: v.detach().clone() for k, v in kept.state_dict().items()}
-        self.rows.append(row | {'lr': self.lr, 'seconds': round(self.seconds, 2), 'skipped': self.skipped} | metrics | {'score': score, 'improved': improved})
+        if improved:
+            self.best, self.weights = score, {k: v.detach().clone() for k, v in kept.state_dict().items()}
+        self.rows.append(
+            row
+            | {'lr': self.lr, 'seconds': round(self.seconds, 2), 'skipped': self.skipped}
+            | metrics
+            | {'score': score, 'improved': improved}
+        )
         self.epoch, self.step = self.epoch + 1, 0
         self._new_epoch()
         return improved
 
     def state(self):
-        plain = {k: getattr(self, k) for k in ('identity', 'epoch', 'step', 'best', 'rows', 'weights', 'losses', 'skipped', 'seconds', 'lr')}
+        plain = {
+            k: getattr(self, k)
+            for k in ('identity', 'epoch', 'step', 'best', 'rows', 'weights', 'losses', 'skipped', 'seconds', 'lr')
+        }
         parts = {k: getattr(self, k).state_dict() for k in ('net', 'kd', 'optimizer', 'scheduler')}
         return plain | parts | {'scaler': self.scaler and self.scaler.state_dict()}
 
     def load(self, state):
-        if state is None: return
+        if state is None:
+            return
         saved, mine = state['identity'], self.identity
-        if other := [f'{k} (there {saved.get(k)}, now {mine.get(k)})' for k in saved | mine if saved.get(k) != mine.get(k)]:
-            raise ValueError(f'the state is of another run, it differs in {"; ".join(other)}: use another output_dir, or resume=False to start anew')
-        for k in ('epoch', 'step', 'best', 'rows', 'weights', 'losses', 'skipped', 'seconds', 'lr'): setattr(self, k, state[k])
-        for k in ('net', 'kd', 'optimizer', 'scheduler'): getattr(self, k).load_state_dict(state[k])
-        if self.scaler: self.scaler.load_state_dict(state['scaler'])
+        if other := [
+            f'{k} (there {saved.get(k)}, now {mine.get(k)})' for k in saved | mine if saved.get(k) != mine.get(k)
+        ]:
+            raise ValueError(
+                f'the state is of another run, it differs in {"; ".join(other)}: use another output_dir, or resume=False to start anew'
+            )
+        for k in ('epoch', 'step', 'best', 'rows', 'weights', 'losses', 'skipped', 'seconds', 'lr'):
+            setattr(self, k, state[k])
+        for k in ('net', 'kd', 'optimizer', 'scheduler'):
+            getattr(self, k).load_state_dict(state[k])
+        if self.scaler:
+            self.scaler.load_state_dict(state['scaler'])
 
 # %% ../nbs/04_training.ipynb #c2a8234c
 def _agree(scores):
     "The first process's validation metrics and selection score, on every process."
-    if scores is not None: values = [*scores.tolist(), selection_score(scores.to_frame().T)]
+    if scores is not None:
+        values = [*scores.tolist(), selection_score(scores.to_frame().T)]
     names = ('CC', 'KLD', 'NSS', 'SIM', 'AUC', 'sAUC', 'IG')
     if _place()[1] > 1:
-        tensor = torch.tensor(values if scores is not None else [0.] * (len(names) + 1), dtype=torch.float64)
+        tensor = torch.tensor(values if scores is not None else [0.0] * (len(names) + 1), dtype=torch.float64)
         tensor = tensor.to('cuda' if dist.get_backend() == 'nccl' else 'cpu')
         dist.broadcast(tensor, 0)
         values = tensor.tolist()
     return {k: round(v, 5) for k, v in zip(names, values)}, values[-1]
 
+
 @contextlib.contextmanager
 def _deterministic(on):
     "torch's deterministic algorithms while it lasts."
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled(), torch.backends.cudnn.benchmark
+    before = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.backends.cudnn.benchmark,
+    )
     if on:
         os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
-    try: yield
+    try:
+        yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
         torch.backends.cudnn.benchmark = before[2]
+
 
 def _record(out, net, run, improved, keep, every_epoch):
     "Write the log, the networks and, last, the state that says all that is there."
     row = run.rows[-1]
     write_atomically(out / 'log.jsonl', ''.join(json.dumps(r) + '\n' for r in run.rows).encode())
     save_checkpoint(net, out / 'last.safetensors', **row)
-    if improved: save_checkpoint(net, out / 'best.safetensors', **row)
-    if every_epoch: save_checkpoint(net, out / f'epoch-{run.epoch:03d}.safetensors', **row)
+    if improved:
+        save_checkpoint(net, out / 'best.safetensors', **row)
+    if every_epoch:
+        save_checkpoint(net, out / f'epoch-{run.epoch:03d}.safetensors', **row)
     write_state(out, run.state(), keep)
 
 # %% ../nbs/04_training.ipynb #b0a985e1
@@ -763,16 +1058,36 @@ def provenance(
     device: str | torch.device = 'cpu',  # where the run computed
 ) -> dict:  # commit, versions, device, date
     "Where a result comes from: git commit ('-dirty' with uncommitted changes, empty outside a checkout), versions, device, date."
+
     def git(*args):
-        try: return subprocess.run(['git', '-C', str(Path(salnas.__file__).parent), *args], capture_output=True, text=True, check=True).stdout.strip()
-        except (OSError, subprocess.CalledProcessError): return ''
+        try:
+            return subprocess.run(
+                ['git', '-C', str(Path(salnas.__file__).parent), *args], capture_output=True, text=True, check=True
+            ).stdout.strip()
+        except (OSError, subprocess.CalledProcessError):
+            return ''
+
     inside = Path(git('rev-parse', '--show-toplevel') or os.devnull) / 'settings.ini'
-    commit = git('rev-parse', 'HEAD') + ('-dirty' if git('status', '--porcelain', '--untracked-files=no') else '') if inside.is_file() else ''
+    commit = (
+        git('rev-parse', 'HEAD') + ('-dirty' if git('status', '--porcelain', '--untracked-files=no') else '')
+        if inside.is_file()
+        else ''
+    )
     device = torch.device(device)
     cpu = f'{platform.machine()} CPU, {torch.get_num_threads()} threads'
     name = torch.cuda.get_device_name(device) if device.type == 'cuda' else cpu if device.type == 'cpu' else device.type
-    versions = {'salnas': salnas.__version__} | {p: version(p) for p in ('torch', 'torchvision', 'numpy')} | {'python': platform.python_version()}
-    return {'commit': commit, 'versions': versions, 'device': name, 'date': datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds')}
+    versions = (
+        {'salnas': salnas.__version__}
+        | {p: version(p) for p in ('torch', 'torchvision', 'numpy')}
+        | {'python': platform.python_version()}
+    )
+    return {
+        'commit': commit,
+        'versions': versions,
+        'device': name,
+        'date': datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
+    }
+
 
 def save_result(
     folder: str | Path,  # gets result.json and per_image.csv
@@ -790,10 +1105,22 @@ def save_result(
 ) -> dict:  # what was written
     "Write one run's result, atomically."
     folder = Path(folder)
-    result = {'experiment': experiment, 'model': model, 'dataset': dataset.name, 'edition': dataset.meta.get('edition', ''), 'protocol': dataset.protocol,
-              'split': dataset.split, 'seed': seed, 'profile': profile, 'parameters': parameters,
-              'metrics': {k: float(v) for k, v in rows.mean().items()}, 'per_image': 'per_image.csv', 'cost': cost, 'time_s': round(time_s, 1),
-              'provenance': provenance(device)}
+    result = {
+        'experiment': experiment,
+        'model': model,
+        'dataset': dataset.name,
+        'edition': dataset.meta.get('edition', ''),
+        'protocol': dataset.protocol,
+        'split': dataset.split,
+        'seed': seed,
+        'profile': profile,
+        'parameters': parameters,
+        'metrics': {k: float(v) for k, v in rows.mean().items()},
+        'per_image': 'per_image.csv',
+        'cost': cost,
+        'time_s': round(time_s, 1),
+        'provenance': provenance(device),
+    }
     write_atomically(folder / 'per_image.csv', rows.to_csv(float_format='%.6g').encode())
     write_atomically(folder / 'result.json', (json.dumps(result, indent=1, allow_nan=True) + '\n').encode())
     return result

@@ -2,6 +2,7 @@
 
 Each builder writes archives into a folder and returns (source, archives, planted): the `Source` with its counts set to this small one, the paths to give, and for
 every picture the rows (viewer, x, y) that must come out, in this project's coordinates, in the order of looking."""
+
 import io
 import json
 import zipfile
@@ -14,7 +15,7 @@ from scipy.io import savemat
 
 from salnas.sources import catalogue
 
-SIZES = [(80, 60), (60, 80), (72, 54)] # width, height of the pictures in turn
+SIZES = [(80, 60), (60, 80), (72, 54)]  # width, height of the pictures in turn
 
 
 def picture(i, size=(80, 60), format='jpeg'):
@@ -39,16 +40,19 @@ def zipped(file, members, drop=()):
     "A zip file; members whose path ends in one of drop are left out."
     with zipfile.ZipFile(file, 'w') as z:
         for name, content in members.items():
-            if not name.endswith(tuple(drop) or '\0'): z.writestr(name, content)
+            if not name.endswith(tuple(drop) or '\0'):
+                z.writestr(name, content)
     return file
 
 
-def struct(**fields): return np.array([[tuple(fields.values())]], dtype=[(k, 'O') for k in fields])
+def struct(**fields):
+    return np.array([[tuple(fields.values())]], dtype=[(k, 'O') for k in fields])
 
 
 def cell(items):
     out = np.empty((len(items), 1), object)
-    for i, item in enumerate(items): out[i, 0] = item
+    for i, item in enumerate(items):
+        out[i, 0] = item
     return out
 
 
@@ -74,16 +78,27 @@ def nested(folder, name, drop=(), jpeg=None, viewers=3, looks=5, n=4):
         size, rows, subjects = SIZES[i % 3], [], []
         for v in range(viewers):
             p = random_points(looks, size, [i, v], 1, low=1)
-            if i == v == 0: p[0] = 85, 30 # beside the picture
-            if i == n - 1 and v == 1: subjects.append(np.empty((0, 0))); continue
-            if i == 1 and v == 0: p = p[:1] # MATLAB knows no lists: a single fixation is a number
-            subjects.append(struct(fix_x=p[None, :, 0], fix_y=p[None, :, 1], fix_duration=np.arange(100, 100 + len(p), dtype=np.uint16)[None]))
+            if i == v == 0:
+                p[0] = 85, 30  # beside the picture
+            if i == n - 1 and v == 1:
+                subjects.append(np.empty((0, 0)))
+                continue
+            if i == 1 and v == 0:
+                p = p[:1]  # MATLAB knows no lists: a single fixation is a number
+            subjects.append(
+                struct(
+                    fix_x=p[None, :, 0],
+                    fix_y=p[None, :, 1],
+                    fix_duration=np.arange(100, 100 + len(p), dtype=np.uint16)[None],
+                )
+            )
             rows += [(v, x, y) for x, y in p - 1]
         planted[f'{1001 + i}.jpg'] = rows
         entries.append(struct(img=f'{1001 + i}.jpg', subjects=cell(subjects)))
     members['top-master/data/eye/fixations.mat'] = mat(fixations=cell(entries))
     members |= {'top-master/README.md': b'read me', 'top-master/data/mouse/fixations.txt': b'other'}
-    for i in reversed(range(n)): members[f'top-master/data/stimuli/{1001 + i}.jpg'] = jpeg or picture(i, SIZES[i % 3])
+    for i in reversed(range(n)):
+        members[f'top-master/data/stimuli/{1001 + i}.jpg'] = jpeg or picture(i, SIZES[i % 3])
     return source(name, planted), [zipped(folder / f'{name}.zip', members, drop)], planted
 
 
@@ -92,12 +107,14 @@ def scene(folder, drop=()):
     for i in range(4):
         size, rows = SIZES[i % 3], []
         for v in range(12):
-            p = np.random.default_rng([i, v]).uniform(0, size, (3, 2)) if v != 5 or i else np.empty((0, 2)) # viewer 5 did not see the first
-            cells[i, v] = np.column_stack([p[:, 1], p[:, 0], np.zeros(len(p)), np.full(len(p), .25)])
-            rows += [(v, x, y) for x, y in p - .5]
+            p = (
+                np.random.default_rng([i, v]).uniform(0, size, (3, 2)) if v != 5 or i else np.empty((0, 2))
+            )  # viewer 5 did not see the first
+            cells[i, v] = np.column_stack([p[:, 1], p[:, 0], np.zeros(len(p)), np.full(len(p), 0.25)])
+            rows += [(v, x, y) for x, y in p - 0.5]
         planted[f'{i + 1:03d}.jpg'] = rows
         members[f'Scene-1/data/stimuli/{i + 1:03d}.jpg'] = picture(i, size)
-        members[f'Scene-1/data/featuremap/red/{i + 1:03d}.jpg'] = picture(9, (5, 5)) # of the same name
+        members[f'Scene-1/data/featuremap/red/{i + 1:03d}.jpg'] = picture(9, (5, 5))  # of the same name
     members['Scene-1/data/tidy/fixations.mat'] = mat(fixations=cells)
     return source('scene', planted), [zipped(folder / 'scene.zip', members, drop)], planted
 
@@ -109,21 +126,31 @@ def salicon(folder, drop=()):
         images[f'images/{split}/{stem}.jpg'] = picture(i, size)
         for v in range(2 + i % 2):
             p = random_points(4, size, [i, v], low=1).astype(np.uint16)
-            if v == 0: p[0] = 1, 1; p[1] = 640, 480 # the corners; unsigned numbers must not wrap
-            if i == 1 and v == 1: p = p[:0]
+            if v == 0:
+                p[0] = 1, 1
+                p[1] = 640, 480  # the corners; unsigned numbers must not wrap
+            if i == 1 and v == 1:
+                p = p[:0]
             workers.append((p + 3, np.arange(len(p)), p))
             rows += [(v, int(x) - 1, int(y) - 1) for x, y in p]
-        if split == 'test': gaze[f'{split}/{stem}.mat'] = mat(resolution=[480, 640]); continue
+        if split == 'test':
+            gaze[f'{split}/{stem}.mat'] = mat(resolution=[480, 640])
+            continue
         gaze[f'{split}/{stem}.mat'] = mat(resolution=[480, 640], gaze=_gaze(workers))
         maps[f'{split}/{stem}.png'] = grey(np.random.default_rng(i).integers(0, 255, size[::-1], dtype=np.uint8))
         planted[f'{stem}.jpg'] = rows
-    archives = [zipped(folder / 'images.zip', images, drop), zipped(folder / 'fixations.zip', gaze, drop), zipped(folder / 'maps.zip', maps, drop)]
+    archives = [
+        zipped(folder / 'images.zip', images, drop),
+        zipped(folder / 'fixations.zip', gaze, drop),
+        zipped(folder / 'maps.zip', maps, drop),
+    ]
     return source('salicon', planted, 3), archives, planted
 
 
 def _gaze(workers):
     out = np.zeros((len(workers), 1), dtype=[('location', 'O'), ('timestamp', 'O'), ('fixations', 'O')])
-    for k, w in enumerate(workers): out[k, 0] = w
+    for k, w in enumerate(workers):
+        out[k, 0] = w
     return out
 
 
@@ -134,9 +161,24 @@ def salicon_json(folder):
     for split in 'train', 'val':
         mine = [(i, n) for i, n in enumerate(names) if f'_{split}2014_' in n]
         images = [dict(id=100 + i, file_name=n, width=640, height=480) for i, n in mine]
-        looks = [dict(image_id=100 + i, id=k, worker_id=40 + v, fixations=[[int(y) + 1, int(x) + 1] for u, x, y in planted[n] if u == v]) for i, n in mine for k, v in enumerate(sorted({u for u, *_ in planted[n]}))]
-        (folder / f'fixations_{split}2014.json').write_text(json.dumps(dict(info={'by "x"': [1, ']']}, images=images, licenses=[], type='fixations', annotations=looks)))
-    return replace(s, name='salicon2015'), [archives[0], folder / 'fixations_train2014.json', folder / 'fixations_val2014.json'], planted
+        looks = [
+            dict(
+                image_id=100 + i,
+                id=k,
+                worker_id=40 + v,
+                fixations=[[int(y) + 1, int(x) + 1] for u, x, y in planted[n] if u == v],
+            )
+            for i, n in mine
+            for k, v in enumerate(sorted({u for u, *_ in planted[n]}))
+        ]
+        (folder / f'fixations_{split}2014.json').write_text(
+            json.dumps(dict(info={'by "x"': [1, ']']}, images=images, licenses=[], type='fixations', annotations=looks))
+        )
+    return (
+        replace(s, name='salicon2015'),
+        [archives[0], folder / 'fixations_train2014.json', folder / 'fixations_val2014.json'],
+        planted,
+    )
 
 
 def gaze_trace(points, hold=60, travel=6):
@@ -144,33 +186,51 @@ def gaze_trace(points, hold=60, travel=6):
     rows = []
     for a, b in zip(points, [*points[1:], None]):
         rows += [a] * hold
-        if b is not None: rows += [a + (b - a) * np.sin(.5 * np.pi * k / travel) ** 2 for k in range(1, travel)]
+        if b is not None:
+            rows += [a + (b - a) * np.sin(0.5 * np.pi * k / travel) ** 2 for k in range(1, travel)]
     return np.array(rows, dtype=np.float64)
 
 
 def mit1003(folder, drop=(), kind='gaze'):
     planted, images, gaze, maps, text = {}, {}, {}, {}, {}
     viewers, rng = ['ajs', 'po', 'zb'], np.random.default_rng(3)
-    stems = ['i1', 'istatic_' + 'long' * 20, 'i2130'] # MATLAB cuts names at 63 letters
+    stems = ['i1', 'istatic_' + 'long' * 20, 'i2130']  # MATLAB cuts names at 63 letters
     for i, stem in enumerate(stems):
         size, rows = (SIZES[i][0] * 10, SIZES[i][1] * 10), []
         images[f'ALLSTIMULI/{stem}.jpeg'] = picture(i, size)
         marks = np.zeros(size[::-1], np.uint8)
         for v, viewer in enumerate(viewers):
-            corners = np.array([[.2, .2], [.8, .25], [.75, .8], [.2, .75]]) * size
-            points = np.concatenate([[np.array(size) / 2], corners[(np.arange(4) + v) % 4] + rng.uniform(-20, 20, (4, 2))]).round(2)
-            if i == v == 1: points[2] = size[0] + 200, 100. # beside the picture
-            gaze[f'DATA/{viewer}/{stem}.mat'] = mat(**{stem[:63]: struct(imgName=stem + '.jpeg', DATA=struct(eyeData=gaze_trace(points)))})
-            text[f'FixaTons/MIT1003/SCANPATHS/{stem}/{viewer}'] = '\n'.join(f'{x} {y} {.3 * k} {.3 * k + .25} ' for k, (x, y) in enumerate(points)).encode()
-            rows += [(v, x, y) for x, y in points[1:] - 1] # the first is dropped
+            corners = np.array([[0.2, 0.2], [0.8, 0.25], [0.75, 0.8], [0.2, 0.75]]) * size
+            points = np.concatenate(
+                [[np.array(size) / 2], corners[(np.arange(4) + v) % 4] + rng.uniform(-20, 20, (4, 2))]
+            ).round(2)
+            if i == v == 1:
+                points[2] = size[0] + 200, 100.0  # beside the picture
+            gaze[f'DATA/{viewer}/{stem}.mat'] = mat(
+                **{stem[:63]: struct(imgName=stem + '.jpeg', DATA=struct(eyeData=gaze_trace(points)))}
+            )
+            text[f'FixaTons/MIT1003/SCANPATHS/{stem}/{viewer}'] = '\n'.join(
+                f'{x} {y} {0.3 * k} {0.3 * k + 0.25} ' for k, (x, y) in enumerate(points)
+            ).encode()
+            rows += [(v, x, y) for x, y in points[1:] - 1]  # the first is dropped
             for x, y in points[1:].astype(int):
-                if x < size[0]: marks[y, x] = 255
+                if x < size[0]:
+                    marks[y, x] = 255
         planted[f'{stem}.jpeg'] = rows
-        maps |= {f'ALLFIXATIONMAPS/{stem}_fixMap.jpg': grey(marks // 3, 'jpeg'), f'ALLFIXATIONMAPS/{stem}_fixPts.jpg': grey(marks, 'jpeg', quality=90)}
-    gaze |= {f'DATA/{v}/CalibrationData.mat': mat(a=1) for v in viewers} | {f'DATA/{v}/shuff_stimnames.mat': mat(b=1) for v in viewers}
+        maps |= {
+            f'ALLFIXATIONMAPS/{stem}_fixMap.jpg': grey(marks // 3, 'jpeg'),
+            f'ALLFIXATIONMAPS/{stem}_fixPts.jpg': grey(marks, 'jpeg', quality=90),
+        }
+    gaze |= {f'DATA/{v}/CalibrationData.mat': mat(a=1) for v in viewers} | {
+        f'DATA/{v}/shuff_stimnames.mat': mat(b=1) for v in viewers
+    }
     images['__MACOSX/ALLSTIMULI/._i1.jpeg'] = b'junk'
     maps['ALLFIXATIONMAPS/i1fixPts.jpg'] = b'stray'
-    parts = dict(gaze=[zipped(folder / 'DATA.zip', gaze, drop), zipped(folder / 'ALLFIXATIONMAPS.zip', maps, drop)], text=[zipped(folder / 'FixaTons.zip', text, drop)], maps=[folder / 'ALLFIXATIONMAPS.zip'])
+    parts = dict(
+        gaze=[zipped(folder / 'DATA.zip', gaze, drop), zipped(folder / 'ALLFIXATIONMAPS.zip', maps, drop)],
+        text=[zipped(folder / 'FixaTons.zip', text, drop)],
+        maps=[folder / 'ALLFIXATIONMAPS.zip'],
+    )
     return source('mit1003', planted), [zipped(folder / 'ALLSTIMULI.zip', images, drop), *parts[kind]], planted
 
 
@@ -183,20 +243,29 @@ def cat2000(folder, drop=(), scanpaths=False):
             locs = np.zeros(size[::-1], np.uint8)
             for v, viewer in enumerate(['ak', 'bc']):
                 p = random_points(4, size, [c, k, v], low=1)
-                p[3] = p[2] # a repeated look
+                p[3] = p[2]  # a repeated look
                 cells.append(struct(name=f'24-53-{viewer}.eye', data=np.column_stack([p, np.arange(4)]).astype(float)))
                 rows += [(v, x, y) for x, y in p - 1]
                 locs[p[:, 1] - 1, p[:, 0] - 1] = 1
             planted[key.replace('/', '_')] = rows if scanpaths else [(-1, x, y) for y, x in zip(*np.nonzero(locs))]
             found[key] = cell(cells)
-            members |= {f'trainSet/Stimuli/{key}': picture([c, k], size), f'trainSet/Stimuli/{category}/Output/{k + 1:03d}.jpg': picture(5, size),
-                        f'trainSet/FIXATIONLOCS/{category}/{k + 1:03d}.mat': mat(fixLocs=locs), f'trainSet/FIXATIONMAPS/{key}': grey(locs * 200, 'jpeg')}
+            members |= {
+                f'trainSet/Stimuli/{key}': picture([c, k], size),
+                f'trainSet/Stimuli/{category}/Output/{k + 1:03d}.jpg': picture(5, size),
+                f'trainSet/FIXATIONLOCS/{category}/{k + 1:03d}.mat': mat(fixLocs=locs),
+                f'trainSet/FIXATIONMAPS/{key}': grey(locs * 200, 'jpeg'),
+            }
     if scanpaths:
         from matio import save_to_mat
         from matio.utils import MatlabContainerMap
+
         save_to_mat(str(folder / 'allFixData.mat'), {'allData': MatlabContainerMap(found)}, version='v7')
         members['trainSet/allFixData.mat'] = (folder / 'allFixData.mat').read_bytes()
-    return source('cat2000', planted, 4, authors=dict(categories=4)), [zipped(folder / 'trainSet.zip', members, drop)], planted
+    return (
+        source('cat2000', planted, 4, authors=dict(categories=4)),
+        [zipped(folder / 'trainSet.zip', members, drop)],
+        planted,
+    )
 
 
 def pascals(folder, drop=()):
@@ -208,7 +277,8 @@ def pascals(folder, drop=()):
             size, name = SIZES[i % 3], f'{i + 1}.jpg'
             p, viewer = random_points(6, size, i, low=1), np.array([1, 1, 2, 2, 2, 3])
             rows = np.stack([p[:, 1], p[:, 0], viewer]).astype(float)
-            if i == 4: p, rows = p[:0], np.zeros(2, np.uint64)
+            if i == 4:
+                p, rows = p[:0], np.zeros(2, np.uint64)
             refs[0, i] = f.create_dataset(f'#refs#/{i}', data=rows).ref
             planted[name] = [(v - 1, x - 1, y - 1) for v, (x, y) in zip(viewer, p)]
             members[f'datasets/imgs/pascal/{name}'] = picture(i, size)
@@ -226,9 +296,16 @@ def dutomron(folder, drop=()):
         p, viewer = random_points(5, size, i).astype(np.uint16), np.array([1, 1, 2, 5, 5], np.uint16)
         p[0] = 0, 0
         table = np.column_stack([p, viewer])
-        looks[f'DUT-OMRON-eye-fixations/mat/{stem}.mat'] = mat(s=np.insert(table, i % 3, [*size, 0], axis=0)) # the size, somewhere
-        if stem != 'img_561715398': planted[f'{stem}.jpg'] = [(int(v) - 1, int(x), int(y)) for x, y, v in table]
-    return source('dutomron', planted), [zipped(folder / 'image.zip', images, drop), zipped(folder / 'eye.zip', looks, drop)], planted
+        looks[f'DUT-OMRON-eye-fixations/mat/{stem}.mat'] = mat(
+            s=np.insert(table, i % 3, [*size, 0], axis=0)
+        )  # the size, somewhere
+        if stem != 'img_561715398':
+            planted[f'{stem}.jpg'] = [(int(v) - 1, int(x), int(y)) for x, y, v in table]
+    return (
+        source('dutomron', planted),
+        [zipped(folder / 'image.zip', images, drop), zipped(folder / 'eye.zip', looks, drop)],
+        planted,
+    )
 
 
 def fiwi(folder, drop=()):
@@ -237,7 +314,11 @@ def fiwi(folder, drop=()):
         size, marks = SIZES[i % 3], np.zeros(SIZES[i % 3][::-1], np.uint8)
         p = random_points(12, size, i)
         marks[p[:, 1], p[:, 0]] = 255
-        members |= {f'webpage/stimuli/page{i}.png': picture(i, size, 'png'), f'webpage/eye/all5/page{i}.png': grey(marks), f'webpage/eye/all1/page{i}.png': b'other'}
+        members |= {
+            f'webpage/stimuli/page{i}.png': picture(i, size, 'png'),
+            f'webpage/eye/all5/page{i}.png': grey(marks),
+            f'webpage/eye/all1/page{i}.png': b'other',
+        }
         planted[f'page{i}.png'] = [(-1, x, y) for y, x in zip(*np.nonzero(marks))]
     return source('fiwi', planted), [zipped(folder / 'webpage_dataset.zip', members, drop)], planted
 
@@ -258,5 +339,14 @@ def fiwi51(folder, drop=()):
 
 
 ALL = dict(
-    osie=lambda folder, **o: nested(folder, 'osie', **o), crowd=lambda folder, **o: nested(folder, 'crowd', **o), scene=scene, salicon=salicon, mit1003=mit1003,
-    cat2000=cat2000, pascals=pascals, dutomron=dutomron, fiwi=fiwi, fiwi51=fiwi51)
+    osie=lambda folder, **o: nested(folder, 'osie', **o),
+    crowd=lambda folder, **o: nested(folder, 'crowd', **o),
+    scene=scene,
+    salicon=salicon,
+    mit1003=mit1003,
+    cat2000=cat2000,
+    pascals=pascals,
+    dutomron=dutomron,
+    fiwi=fiwi,
+    fiwi51=fiwi51,
+)

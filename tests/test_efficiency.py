@@ -1,4 +1,5 @@
 """Costs and exports: counted against the dispatcher for many architectures, exported networks against PyTorch in other runtimes."""
+
 import subprocess
 import sys
 
@@ -17,7 +18,8 @@ def test_price_is_what_is_dispatched(name):
     for size in (288, 384), (200, 131):
         price = efficiency.Pricer(space, size)
         for arch in [space.max(), space.min(), *(space.sample(rng) for _ in range(6))]:
-            with torch.device('meta'): net = Subnet(space, arch)
+            with torch.device('meta'):
+                net = Subnet(space, arch)
             assert price(arch) == price(arch) == (macs(net, size), parameters(net))
 
 
@@ -25,7 +27,8 @@ def network(name='tiny', seed=0, **options):
     space = named_space(name, **options)
     net = Supernet(space, seed=seed).extract(space.sample(np.random.default_rng(seed))).train()
     g = torch.Generator().manual_seed(seed)
-    for _ in range(30): net(torch.randn(2, 3, 96, 128, generator=g))
+    for _ in range(30):
+        net(torch.randn(2, 3, 96, 128, generator=g))
     return net.eval()
 
 
@@ -33,18 +36,23 @@ def network(name='tiny', seed=0, **options):
 def test_optimised_network_computes_the_same(name):
     net = network(name)
     x = torch.randn(1, 3, 96, 128, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad(): want = net(x)
+    with torch.no_grad():
+        want = net(x)
     assert (efficiency.optimize(net)(x) - want).abs().max() < 1e-4
     half = efficiency.optimize(net, 'bf16')(x)
-    assert half.dtype == torch.float32 and np.corrcoef(half.flatten(), want.flatten())[0, 1] > .99
-    assert sum(isinstance(m, torch.nn.BatchNorm2d) for m in net.modules()) > 5 # the network itself is untouched
-    with torch.no_grad(): assert torch.equal(net(x), want)
+    assert half.dtype == torch.float32 and np.corrcoef(half.flatten(), want.flatten())[0, 1] > 0.99
+    assert sum(isinstance(m, torch.nn.BatchNorm2d) for m in net.modules()) > 5  # the network itself is untouched
+    with torch.no_grad():
+        assert torch.equal(net(x), want)
 
 
 def test_what_cannot_be_optimised():
-    with pytest.raises(ValueError, match='extract'): efficiency.optimize(Supernet(named_space('tiny')))
-    with pytest.raises(ValueError, match='fp32'): efficiency.optimize(network(), 'int4')
-    with pytest.raises(ValueError, match='choose one of fp32'): efficiency.model_size(network(), 'int4')
+    with pytest.raises(ValueError, match='extract'):
+        efficiency.optimize(Supernet(named_space('tiny')))
+    with pytest.raises(ValueError, match='fp32'):
+        efficiency.optimize(network(), 'int4')
+    with pytest.raises(ValueError, match='choose one of fp32'):
+        efficiency.model_size(network(), 'int4')
 
 
 def test_onnx(tmp_path):
@@ -53,49 +61,81 @@ def test_onnx(tmp_path):
     found = efficiency.to_onnx(net, tmp_path / 'net.onnx', (96, 128))
     assert found.max_abs < 1e-4 and [p.name for p in tmp_path.iterdir()] == ['net.onnx']
     run = efficiency.load_exported(tmp_path / 'net.onnx', threads=1)
-    for batch in 1, 3, 5: # any batch
+    for batch in 1, 3, 5:  # any batch
         images = torch.rand(batch, 3, 96, 128)
-        with torch.no_grad(): want = net(net.normalise(images))
+        with torch.no_grad():
+            want = net(net.normalise(images))
         assert np.abs(run(images.numpy()) - want.numpy()).max() < 1e-4
 
 
 def test_export_that_differs_is_not_written(tmp_path, monkeypatch):
     pytest.importorskip('onnxruntime'), pytest.importorskip('onnxscript')
-    monkeypatch.setattr(efficiency, 'agreement', lambda *_, **__: efficiency.Agreement(.3, .5))
-    with pytest.raises(RuntimeError, match='differs from PyTorch'): efficiency.to_onnx(network(), tmp_path / 'net.onnx', (96, 128))
+    monkeypatch.setattr(efficiency, 'agreement', lambda *_, **__: efficiency.Agreement(0.3, 0.5))
+    with pytest.raises(RuntimeError, match='differs from PyTorch'):
+        efficiency.to_onnx(network(), tmp_path / 'net.onnx', (96, 128))
     assert not list(tmp_path.iterdir())
 
 
 def test_openvino_and_int8(tmp_path):
     pytest.importorskip('openvino'), pytest.importorskip('nncf'), pytest.importorskip('onnxscript')
     from salnas.data import load_dataset
+
     part, net = load_dataset('popout', size=(96, 128)), network()
     assert efficiency.to_openvino(net, tmp_path / 'net.xml', (96, 128)).max_abs < 1e-4
     pictures = torch.stack([part.image(k) for k in range(16)])
-    found = efficiency.to_openvino(net, tmp_path / 'int8.xml', (96, 128), pictures, least_cc=.8)
-    assert .8 < found.cc < .999999 and sorted(p.name for p in tmp_path.iterdir()) == ['int8.bin', 'int8.xml', 'net.bin', 'net.xml']
-    assert (tmp_path / 'int8.bin').stat().st_size < .5 * (tmp_path / 'net.bin').stat().st_size
-    with pytest.raises(ValueError, match='.xml'): efficiency.to_openvino(net, tmp_path / 'net.onnx')
+    found = efficiency.to_openvino(net, tmp_path / 'int8.xml', (96, 128), pictures, least_cc=0.8)
+    assert 0.8 < found.cc < 0.999999 and sorted(p.name for p in tmp_path.iterdir()) == [
+        'int8.bin',
+        'int8.xml',
+        'net.bin',
+        'net.xml',
+    ]
+    assert (tmp_path / 'int8.bin').stat().st_size < 0.5 * (tmp_path / 'net.bin').stat().st_size
+    with pytest.raises(ValueError, match='.xml'):
+        efficiency.to_openvino(net, tmp_path / 'net.onnx')
 
 
 def test_missing_package_names_its_extra(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, 'onnxscript', None)
-    with pytest.raises(ImportError, match=r'pip install "salnas\[export\]"'): efficiency.to_onnx(network(), tmp_path / 'a.onnx')
+    with pytest.raises(ImportError, match=r'pip install "salnas\[export\]"'):
+        efficiency.to_onnx(network(), tmp_path / 'a.onnx')
 
 
 def test_energy_says_where_it_comes_from():
-    found = efficiency.energy(lambda: np.ones(1000).sum(), seconds=.5)
+    found = efficiency.energy(lambda: np.ones(1000).sum(), seconds=0.5)
     assert found['how'].startswith(('measured', 'estimated', 'codecarbon is not installed'))
-    if found['how'].startswith('codecarbon'): assert 'joules_per_image' not in found
-    else: assert found['joules_per_image'] >= 0 and found['seconds'] >= .5
+    if found['how'].startswith('codecarbon'):
+        assert 'joules_per_image' not in found
+    else:
+        assert found['joules_per_image'] >= 0 and found['seconds'] >= 0.5
 
 
 def test_benchmarks_run(tmp_path):
     "The command that makes the table, on its quickest entry."
     import json
     from pathlib import Path
+
     root = Path(__file__).resolve().parent.parent
-    out = subprocess.run([sys.executable, root / 'benchmarks/run.py', '--only', 'arch_pricing', '--repeats', '2', '--out', tmp_path / 'b.json'], capture_output=True, text=True, cwd=root)
+    out = subprocess.run(
+        [
+            sys.executable,
+            root / 'benchmarks/run.py',
+            '--only',
+            'arch_pricing',
+            '--repeats',
+            '2',
+            '--out',
+            tmp_path / 'b.json',
+        ],
+        capture_output=True,
+        text=True,
+        cwd=root,
+    )
     assert out.returncode == 0, out.stderr
     found = json.loads((tmp_path / 'b.json').read_text())
-    assert found['entries'][0]['name'] == 'arch_pricing' and found['entries'][0]['ratio'] > 1 and len(found['entries'][0]['repetitions']['fast']) == 2 and found['provenance']['versions']['torch']
+    assert (
+        found['entries'][0]['name'] == 'arch_pricing'
+        and found['entries'][0]['ratio'] > 1
+        and len(found['entries'][0]['repetitions']['fast']) == 2
+        and found['provenance']['versions']['torch']
+    )

@@ -1,4 +1,5 @@
 "The house rules: the library is what the notebooks export, notebooks are clean, modules import, papermill's parameters arrive."
+
 import ast
 import importlib
 import json
@@ -16,19 +17,38 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
-NOTEBOOKS = sorted(p for p in (ROOT / 'nbs').rglob('*.ipynb') if not any(part[0] in '._' for part in p.relative_to(ROOT).parts))
+NOTEBOOKS = sorted(
+    p for p in (ROOT / 'nbs').rglob('*.ipynb') if not any(part[0] in '._' for part in p.relative_to(ROOT).parts)
+)
 
 
 @pytest.fixture(scope='module')
 def tree(tmp_path_factory):
     "A copy of the tree, so that a check never changes what it checks."
     copy = tmp_path_factory.mktemp('tree') / 'salnas'
-    ignore = shutil.ignore_patterns('.git', '.venv*', 'runs', '_proc', '_docs', 'results', 'data', '*.egg-info', '__pycache__', '.pytest_cache', '.ipynb_checkpoints')
+    ignore = shutil.ignore_patterns(
+        '.git',
+        '.venv*',
+        'runs',
+        '_proc',
+        '_docs',
+        'results',
+        'data',
+        '*.egg-info',
+        '__pycache__',
+        '.pytest_cache',
+        '.ipynb_checkpoints',
+    )
     shutil.copytree(ROOT, copy, ignore=ignore, symlinks=True)
     return copy
 
 
-def contents(folder): return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob('*') if p.is_file() and '__pycache__' not in p.parts}
+def contents(folder):
+    return {
+        str(p.relative_to(folder)): p.read_bytes()
+        for p in folder.rglob('*')
+        if p.is_file() and '__pycache__' not in p.parts
+    }
 
 
 def run(*command, cwd, **env):
@@ -49,20 +69,41 @@ def test_is_a_no_op_on_the_tree(tree, command, folder):
 def test_every_module_imports_without_the_notebook_around_it():
     "nbdev_test runs cells, so a name that only the notebook has would pass there and fail here."
     import salnas
+
     names = [m.name for m in pkgutil.iter_modules(salnas.__path__) if m.name != '_modidx']
     assert {'data', 'metrics', 'space', 'supernet', 'training', 'selfkd'} <= set(names)
-    for name in names: importlib.import_module(f'salnas.{name}')
+    for name in names:
+        importlib.import_module(f'salnas.{name}')
 
 
 def test_the_library_needs_only_its_requirements():
     "No module imports what only developers have (nbdev's pins must never reach a user)."
     config = ConfigParser(delimiters=['='])
     config.read(ROOT / 'settings.ini')
-    optional = {'pysaliency', 'nncf', 'onnxruntime', 'openvino', 'codecarbon', 'av', 'optuna'} # imported where they are asked for, and named then
-    allowed = {re.split('[<>=!~;]', r)[0] for r in config['DEFAULT']['requirements'].split()} | {'PIL', 'salnas'} | optional | set(sys.stdlib_module_names)
+    optional = {
+        'pysaliency',
+        'nncf',
+        'onnxruntime',
+        'openvino',
+        'codecarbon',
+        'av',
+        'optuna',
+    }  # imported where they are asked for, and named then
+    allowed = (
+        {re.split('[<>=!~;]', r)[0] for r in config['DEFAULT']['requirements'].split()}
+        | {'PIL', 'salnas'}
+        | optional
+        | set(sys.stdlib_module_names)
+    )
     for file in (ROOT / 'salnas').glob('*.py'):
         for node in ast.walk(ast.parse(file.read_text())):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module] if isinstance(node, ast.ImportFrom) and node.level == 0 else []
+            names = (
+                [a.name for a in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module]
+                if isinstance(node, ast.ImportFrom) and node.level == 0
+                else []
+            )
             outside = {n.split('.')[0] for n in names} - allowed
             assert not outside, f'{file.name} imports {outside}'
 
@@ -72,29 +113,83 @@ def test_notebook_is_fit_to_be_read(path):
     notebook = nbformat.read(path, 4)
     nbformat.validate(notebook)
     title = notebook.cells[0].source.splitlines()
-    assert title[0].startswith('# ') and any(line.startswith('> ') for line in title) and len(title) == 3, 'the first cell holds the title and one sentence, nothing else'
+    assert title[0].startswith('# ') and any(line.startswith('> ') for line in title) and len(title) == 3, (
+        'the first cell holds the title and one sentence, nothing else'
+    )
     assert notebook.metadata.kernelspec.name == 'python3'
     for cell in notebook.cells:
         for output in cell.get('outputs', []):
             assert output.output_type != 'error' and output.get('name') != 'stderr', cell.source
-        assert not [w for w in ('root', 'home', 'work', 'tmp') if f'/{w}/' in json.dumps(cell.get('outputs', []))], f'a path of some machine in the output of: {cell.source}'
+        assert not [w for w in ('root', 'home', 'work', 'tmp') if f'/{w}/' in json.dumps(cell.get('outputs', []))], (
+            f'a path of some machine in the output of: {cell.source}'
+        )
 
 
 def test_the_site_has_one_configuration():
     link = ROOT / 'nbs' / '_quarto.yml'
-    assert link.is_symlink() and os.readlink(link) == '../_quarto.yml' and link.resolve() == (ROOT / '_quarto.yml').resolve()
+    assert (
+        link.is_symlink()
+        and os.readlink(link) == '../_quarto.yml'
+        and link.resolve() == (ROOT / '_quarto.yml').resolve()
+    )
 
 
 def test_papermill_parameters_arrive(tmp_path):
     "Without the `parameters` tag papermill runs the defaults and says nothing; so ask for something else than the defaults and look at what ran."
     out = tmp_path / 'results'
-    run(BIN / 'papermill', ROOT / 'nbs/05_selfkd.ipynb', tmp_path / 'ran.ipynb', '--cwd', ROOT / 'nbs', '-p', 'profile', 'smoke', '-p', 'epochs', '1',
-        '-p', 'alpha', '0.25', '-p', 'seed', '3', '-p', 'output_dir', out, cwd=ROOT)
+    run(
+        BIN / 'papermill',
+        ROOT / 'nbs/05_selfkd.ipynb',
+        tmp_path / 'ran.ipynb',
+        '--cwd',
+        ROOT / 'nbs',
+        '-p',
+        'profile',
+        'smoke',
+        '-p',
+        'epochs',
+        '1',
+        '-p',
+        'alpha',
+        '0.25',
+        '-p',
+        'seed',
+        '3',
+        '-p',
+        'output_dir',
+        out,
+        cwd=ROOT,
+    )
     results = {r['model']: r for r in map(json.loads, (p.read_text() for p in out.glob('*/result.json')))}
-    assert {'none, largest', 'none, smallest', 'self-kd, largest', 'self-kd, smallest', 'centre bias', 'true density'} == set(results)
+    assert {
+        'none, largest',
+        'none, smallest',
+        'self-kd, largest',
+        'self-kd, smallest',
+        'centre bias',
+        'true density',
+    } == set(results)
     for r in results.values():
         assert (r['seed'], r['profile']) == (3, 'smoke')
-        if r['cost']: assert (r['parameters']['epochs'], r['parameters']['kd'].get('alpha')) == (1, .25 if 'self-kd' in r['model'] else None)
-        assert (r['dataset'], r['edition'], r['protocol'], r['split'], r['experiment']) == ('popout', 'popout-1', 'native', 'test', '05_selfkd')
-        assert r['provenance']['versions']['torch'] and set(r['metrics']) == {'CC', 'KLD', 'NSS', 'SIM', 'AUC', 'sAUC', 'IG'}
+        if r['cost']:
+            assert (r['parameters']['epochs'], r['parameters']['kd'].get('alpha')) == (
+                1,
+                0.25 if 'self-kd' in r['model'] else None,
+            )
+        assert (r['dataset'], r['edition'], r['protocol'], r['split'], r['experiment']) == (
+            'popout',
+            'popout-1',
+            'native',
+            'test',
+            '05_selfkd',
+        )
+        assert r['provenance']['versions']['torch'] and set(r['metrics']) == {
+            'CC',
+            'KLD',
+            'NSS',
+            'SIM',
+            'AUC',
+            'sAUC',
+            'IG',
+        }
     assert len((out / 'none' / 'log.jsonl').read_text().splitlines()) == 1

@@ -1,4 +1,5 @@
 "Search strategies: one conformance suite over all of them, storages, workers, failures."
+
 import functools
 import json
 import logging
@@ -18,21 +19,56 @@ from salnas.data import load_dataset
 from salnas.efficiency import Pricer
 from salnas.progressive import ProgressiveSearch
 from salnas.proxies import HierarchicalProxySearch
-from salnas.search import (AtMost, EarlyExitEvolution, Evolution, FileStorage, History, MemoryStorage, NSGA2Search, OptunaStorage, RandomSearch, Record, SharedWeights, TPESearch, Trial,
-                           crowding, every_arch, fronts, history, open_storage, search)
+from salnas.search import (
+    AtMost,
+    EarlyExitEvolution,
+    Evolution,
+    FileStorage,
+    History,
+    MemoryStorage,
+    NSGA2Search,
+    OptunaStorage,
+    RandomSearch,
+    Record,
+    SharedWeights,
+    TPESearch,
+    Trial,
+    crowding,
+    every_arch,
+    fronts,
+    history,
+    open_storage,
+    search,
+)
 from salnas.selfkd import main
 from salnas.space import SearchSpace, Stage, mobilenetv2_space, tiny_space
 from salnas.supernet import Supernet
 from salnas.training import load_checkpoint, save_arch, save_checkpoint
 
 STRATEGIES = {
-    'random': RandomSearch, 'evolution': functools.partial(Evolution, population=8), 'early exit': functools.partial(EarlyExitEvolution, population=8),
-    'tighter exit': lambda space, **kw: EarlyExitEvolution(space, population=8, early_exit=AtMost(lambda a: macs(a), 1.1 * macs(space.min())), **kw), 'tpe': functools.partial(TPESearch, startup=8),
-    'nsga2': functools.partial(NSGA2Search, population=8), 'progressive': functools.partial(ProgressiveSearch, per_level=5),
-    'hierarchical': functools.partial(HierarchicalProxySearch, initial=8, children=6, promote=(3, 2), budgets=(1., 2., 3.)), 'blockwise': BlockwiseSearch,
+    'random': RandomSearch,
+    'evolution': functools.partial(Evolution, population=8),
+    'early exit': functools.partial(EarlyExitEvolution, population=8),
+    'tighter exit': lambda space, **kw: EarlyExitEvolution(
+        space, population=8, early_exit=AtMost(lambda a: macs(a), 1.1 * macs(space.min())), **kw
+    ),
+    'tpe': functools.partial(TPESearch, startup=8),
+    'nsga2': functools.partial(NSGA2Search, population=8),
+    'progressive': functools.partial(ProgressiveSearch, per_level=5),
+    'hierarchical': functools.partial(
+        HierarchicalProxySearch, initial=8, children=6, promote=(3, 2), budgets=(1.0, 2.0, 3.0)
+    ),
+    'blockwise': BlockwiseSearch,
 }
 SPACE = tiny_space()
-SMALL = SearchSpace('small', (8,), (Stage((8, 12), (1,), (3,), (1,), 1), Stage((16,), (1, 2), (3, 5), (2,), 2), Stage((24, 32), (1,), (3,), (2,), 2)), ('factor', 2), 'every', (64,))  # 16 architectures
+SMALL = SearchSpace(
+    'small',
+    (8,),
+    (Stage((8, 12), (1,), (3,), (1,), 1), Stage((16,), (1, 2), (3, 5), (2,), 2), Stage((24, 32), (1,), (3,), (2,), 2)),
+    ('factor', 2),
+    'every',
+    (64,),
+)  # 16 architectures
 price = Pricer(SPACE, (48, 64))
 small_price = Pricer(SMALL, (48, 64))
 TWO = {'CC': 'max', 'MACs': 'min'}
@@ -41,14 +77,23 @@ every_strategy = pytest.mark.parametrize('make', STRATEGIES.values(), ids=STRATE
 logging.getLogger('salnas.search').setLevel(logging.ERROR)
 
 
-def macs(arch): return (price if len(arch.depth) == 5 else small_price).macs(arch)
+def macs(arch):
+    return (price if len(arch.depth) == 5 else small_price).macs(arch)
 
 
 def score(trial):
     "Made-up scores; a longer budget sees more clearly."
     a = trial.arch
-    value = 1 - np.exp(-macs(a) / 9e6) + .02 * sum(k == 5 for k in a.kernel_size) + .001 * (hash(a) % 100) / trial.budget
-    return {'CC': float(value), 'CC a': float(value), 'CC b': float(value - .03 * a.depth[1]), 'MACs': float(macs(a)), 'more': 1.}
+    value = (
+        1 - np.exp(-macs(a) / 9e6) + 0.02 * sum(k == 5 for k in a.kernel_size) + 0.001 * (hash(a) % 100) / trial.budget
+    )
+    return {
+        'CC': float(value),
+        'CC a': float(value),
+        'CC b': float(value - 0.03 * a.depth[1]),
+        'MACs': float(macs(a)),
+        'more': 1.0,
+    }
 
 
 def run(strategy, n, at_once=1, score=score):
@@ -56,13 +101,15 @@ def run(strategy, n, at_once=1, score=score):
     trials = []
     while len(trials) < n:
         new = strategy.ask(min(at_once, n - len(trials)))
-        if not new: break
+        if not new:
+            break
         strategy.tell(new, [score(t) for t in new])
         trials += new
     return trials
 
 
-def plain(trials): return [(t.arch, t.budget, t.start) for t in trials]
+def plain(trials):
+    return [(t.arch, t.budget, t.start) for t in trials]
 
 
 @every_strategy
@@ -72,20 +119,23 @@ def test_new_trials_the_same_for_the_same_seed(make, objectives):
     assert len(trials) == len(set(trials)) == 40
     assert all(SPACE.contains(t.arch) and 0 <= t.start < t.budget for t in trials)
     assert plain(trials) == plain(run(make(SPACE, seed=1, objectives=objectives), 40))
-    assert plain(trials) != plain(run(make(SPACE, seed=2, objectives=objectives), 40)) or make is BlockwiseSearch  # it is exact: nothing is drawn
+    assert (
+        plain(trials) != plain(run(make(SPACE, seed=2, objectives=objectives), 40)) or make is BlockwiseSearch
+    )  # it is exact: nothing is drawn
     arches = {}
-    for t in trials: # a trial goes on from what was spent on its architecture
-        assert t.start == arches.get(t.arch, 0.)
+    for t in trials:  # a trial goes on from what was spent on its architecture
+        assert t.start == arches.get(t.arch, 0.0)
         arches[t.arch] = t.budget
 
 
 @every_strategy
-@pytest.mark.parametrize('factor', [1.03, 1.5, 3.])
+@pytest.mark.parametrize('factor', [1.03, 1.5, 3.0])
 def test_constraint(make, factor):
     limit = AtMost(macs, factor * macs(SPACE.min()), 'MACs')
     trials = run(make(SPACE, seed=0, constraint=limit, objectives=TWO), 35, at_once=4)
     assert len(set(trials)) == 35 and all(limit.allows(t.arch) for t in trials)
-    with pytest.raises(ValueError, match=r'cheapest has .*%% more'.replace('%%', '%')): make(SPACE, constraint=AtMost(macs, .5 * macs(SPACE.min()), 'MACs'))
+    with pytest.raises(ValueError, match=r'cheapest has .*%% more'.replace('%%', '%')):
+        make(SPACE, constraint=AtMost(macs, 0.5 * macs(SPACE.min()), 'MACs'))
 
 
 @every_strategy
@@ -94,7 +144,7 @@ def test_constraint(make, factor):
 def test_resumed_it_goes_on_as_if_uninterrupted(make, objectives, cut):
     whole = run(first := make(SPACE, seed=3, objectives=objectives), 42)
     again = make(SPACE, seed=3, objectives=objectives)
-    stored = [Record.from_dict(json.loads(json.dumps(Record('x', t, 'w', 0.).to_dict()))).trial for t in whole[:cut]]
+    stored = [Record.from_dict(json.loads(json.dumps(Record('x', t, 'w', 0.0).to_dict()))).trial for t in whole[:cut]]
     again.tell(stored, [first.known[t] for t in whole[:cut]])
     assert plain(run(again, 42 - cut)) == plain(whole[cut:])
 
@@ -107,10 +157,17 @@ def test_tells_out_of_order_failed_and_foreign(make):
     for k in range(60):
         new = s.ask(1 + k % 3)
         assert new
-        asked += new; waiting += new
+        asked += new
+        waiting += new
         rng.shuffle(waiting)
         told, waiting = waiting[:2], waiting[2:]
-        s.tell(told, [None if rng.random() < .2 else score(t) | ({'CC': float('nan')} if rng.random() < .1 else {}) for t in told])
+        s.tell(
+            told,
+            [
+                None if rng.random() < 0.2 else score(t) | ({'CC': float('nan')} if rng.random() < 0.1 else {})
+                for t in told
+            ],
+        )
     assert len(asked) == len(set(asked)) == 120 and not set(foreign) & set(asked)
     assert any(s.known[t] is None for t in asked) and s.pareto()
 
@@ -145,14 +202,19 @@ def test_exhausts_a_small_space(make):
 
 @every_strategy
 def test_bad_input(make):
-    with pytest.raises(ValueError, match='max'): make(SPACE, objectives={'CC': 'up'})
+    with pytest.raises(ValueError, match='max'):
+        make(SPACE, objectives={'CC': 'up'})
     s = make(SPACE)
     t = s.ask(1)
-    with pytest.raises(ValueError, match='need as many'): s.tell(t, [])
-    with pytest.raises(ValueError, match='lack'): s.tell(t, [{'NSS': 1.}])
+    with pytest.raises(ValueError, match='need as many'):
+        s.tell(t, [])
+    with pytest.raises(ValueError, match='lack'):
+        s.tell(t, [{'NSS': 1.0}])
     s.tell(t, [score(t[0])])
-    with pytest.raises(ValueError, match='already'): s.tell(t, [score(t[0])])
-    with pytest.raises(ValueError, match='outside the space'): s.tell([Trial(mobilenetv2_space().min())], [None])
+    with pytest.raises(ValueError, match='already'):
+        s.tell(t, [score(t[0])])
+    with pytest.raises(ValueError, match='outside the space'):
+        s.tell([Trial(mobilenetv2_space().min())], [None])
 
 
 @every_strategy
@@ -166,7 +228,7 @@ def test_search_keeps_the_budget_and_ends(make, budget, tmp_path):
 
 @every_strategy
 def test_search_larger_than_the_space(make):
-    table = search(make(SMALL, seed=0), score, 10 ** 6)
+    table = search(make(SMALL, seed=0), score, 10**6)
     assert set(table.arch) == set(every_arch(SMALL, make(SMALL)))
 
 
@@ -174,12 +236,16 @@ def test_search_larger_than_the_space(make):
 def test_interrupted_searches_go_on(make, tmp_path):
     "With Ctrl-C at three moments the study is that of a search that was left alone."
     whole, calls = search(make(SPACE, seed=5, objectives=TWO), score, 36), []
+
     def impatient(trial):
         calls.append(trial)
-        if len(calls) in (4, 15, 30): raise KeyboardInterrupt
+        if len(calls) in (4, 15, 30):
+            raise KeyboardInterrupt
         return score(trial)
+
     for _ in range(3):
-        with pytest.raises(KeyboardInterrupt): search(make(SPACE, seed=5, objectives=TWO), impatient, 36, storage=tmp_path / 's.jsonl')
+        with pytest.raises(KeyboardInterrupt):
+            search(make(SPACE, seed=5, objectives=TWO), impatient, 36, storage=tmp_path / 's.jsonl')
     again = search(make(SPACE, seed=5, objectives=TWO), impatient, 36, storage=tmp_path / 's.jsonl')
     assert list(zip(again.arch, again.budget)) == list(zip(whole.arch, whole.budget)) and len(calls) == len(whole) + 3
 
@@ -188,75 +254,124 @@ def test_one_object_may_be_used_again_after_an_interruption(tmp_path):
     "As in a notebook, where the cell that searches is run once more."
     for strategy in (RandomSearch(SMALL), Evolution(SMALL, population=4), BlockwiseSearch(SMALL)):
         calls = []
+
         def impatient(trial):
             calls.append(trial)
-            if len(calls) in (3, 7): raise KeyboardInterrupt
+            if len(calls) in (3, 7):
+                raise KeyboardInterrupt
             return score(trial)
+
         where = tmp_path / f'{type(strategy).__name__}.jsonl'
         for _ in range(2):
-            with pytest.raises(KeyboardInterrupt): search(strategy, impatient, 1000, storage=where)
+            with pytest.raises(KeyboardInterrupt):
+                search(strategy, impatient, 1000, storage=where)
         assert len(search(strategy, impatient, 1000, storage=where)) == SMALL.size()
 
 
 def test_an_evaluator_that_does_not_fit_costs_nothing(tmp_path):
     "A score that is never there is no failed trial but a mistake: nothing of the budget is spent."
-    with pytest.raises(ValueError, match=r"gives no \['MACs'\]"): search(RandomSearch(SPACE, objectives=TWO), lambda t: {'CC': .5}, 5, storage=tmp_path / 's.jsonl')
+    with pytest.raises(ValueError, match=r"gives no \['MACs'\]"):
+        search(RandomSearch(SPACE, objectives=TWO), lambda t: {'CC': 0.5}, 5, storage=tmp_path / 's.jsonl')
     assert len(history(tmp_path / 's.jsonl')) == 0
     assert (search(RandomSearch(SPACE, objectives=TWO), score, 5, storage=tmp_path / 's.jsonl').state == 'done').all()
-    with pytest.raises(ValueError, match='cannot be named'): RandomSearch(SPACE, objectives={'cost': 'min'})
-    with pytest.raises(ValueError, match='cannot be named'): search(RandomSearch(SPACE), lambda t: {'CC': .5, 'state': 1}, 5)
-    with pytest.raises(ValueError, match='at most two'): Evolution(SPACE, objectives={'CC': 'max', 'NSS': 'max', 'MACs': 'min'})
-    assert History(SPACE, ('CC', 'NSS')).names == ['CC', 'NSS'] == History(SPACE, {'CC': 'max', ('CC', 'NSS'): 'max'}).names
-    with pytest.raises(ValueError, match='more; raise the limit'): RandomSearch(SPACE, constraint=AtMost(macs, 0))
+    with pytest.raises(ValueError, match='cannot be named'):
+        RandomSearch(SPACE, objectives={'cost': 'min'})
+    with pytest.raises(ValueError, match='cannot be named'):
+        search(RandomSearch(SPACE), lambda t: {'CC': 0.5, 'state': 1}, 5)
+    with pytest.raises(ValueError, match='at most two'):
+        Evolution(SPACE, objectives={'CC': 'max', 'NSS': 'max', 'MACs': 'min'})
+    assert (
+        History(SPACE, ('CC', 'NSS')).names
+        == ['CC', 'NSS']
+        == History(SPACE, {'CC': 'max', ('CC', 'NSS'): 'max'}).names
+    )
+    with pytest.raises(ValueError, match='more; raise the limit'):
+        RandomSearch(SPACE, constraint=AtMost(macs, 0))
 
 
 def test_shares_add_up():
     "Ten tenths are one, whatever floating point says."
+
     class Tenths(RandomSearch):
-        def _next(self, rng): return Trial(super()._next(rng).arch, .1)
-    assert [len(search(Tenths(SPACE), score, b)) for b in (.3, .7, 1.)] == [3, 7, 10]
+        def _next(self, rng):
+            return Trial(super()._next(rng).arch, 0.1)
+
+    assert [len(search(Tenths(SPACE), score, b)) for b in (0.3, 0.7, 1.0)] == [3, 7, 10]
 
 
 @pytest.mark.parametrize('factor', [1.1, 1.5])
 def test_nsga2_has_generations_under_a_tight_constraint(factor):
     s = NSGA2Search(SPACE, constraint=AtMost(macs, factor * macs(SPACE.min())), objectives=TWO, population=8)
     run(s, 40)
-    assert sum(bool(t.info) for t in s.done) > 30 and max((v for t in s.done for k, v in t.info.items() if 'generation' in k), default=0) >= 2
+    assert (
+        sum(bool(t.info) for t in s.done) > 30
+        and max((v for t in s.done for k, v in t.info.items() if 'generation' in k), default=0) >= 2
+    )
 
 
 # --- ranking against another implementation ---
 
+
 def test_fronts_and_crowding_agree_with_optuna():
     from optuna.study._multi_objective import _fast_non_domination_rank
+
     rng = np.random.default_rng(0)
     for m in (1, 2, 3):
         values = rng.integers(0, 12, (80, m)).astype(float)  # with ties
         assert (fronts(values) == _fast_non_domination_rank(values)).all()
-    assert list(crowding(np.array([[0., 4.], [1, 2], [4, 1], [5, 0]]))) == [np.inf, 4 / 5 + 3 / 4, 4 / 5 + 2 / 4, np.inf]
+    assert list(crowding(np.array([[0.0, 4.0], [1, 2], [4, 1], [5, 0]]))) == [
+        np.inf,
+        4 / 5 + 3 / 4,
+        4 / 5 + 2 / 4,
+        np.inf,
+    ]
 
 
 # --- storages ---
 
-def storages(folder): return {'file': folder / 'study.jsonl', 'journal': str(folder / 'study.journal'), 'sqlite': f'sqlite:///{folder}/study.db'}
+
+def storages(folder):
+    return {
+        'file': folder / 'study.jsonl',
+        'journal': str(folder / 'study.journal'),
+        'sqlite': f'sqlite:///{folder}/study.db',
+    }
 
 
 @pytest.mark.parametrize('kind', ['file', 'journal', 'sqlite'])
 def test_storage_round_trip_and_refusals(kind, tmp_path):
     where = storages(tmp_path)[kind]
-    found = search(Evolution(SPACE, objectives=TWO), lambda t: score(t) if t.arch != SPACE.min() else 1 / 0, 12, storage=where)
+    found = search(
+        Evolution(SPACE, objectives=TWO), lambda t: score(t) if t.arch != SPACE.min() else 1 / 0, 12, storage=where
+    )
     again = search(Evolution(SPACE, objectives=TWO), None, 12, storage=where)
-    assert again.drop(columns='seconds').equals(found.drop(columns='seconds')) and list(found.state)[0] == 'failed' and 'ZeroDivisionError' in found.reason[0]
-    with pytest.raises(ValueError, match='another space'): search(RandomSearch(SMALL, objectives=TWO), score, 1, storage=where)
-    with pytest.raises(ValueError, match='another objectives'): search(RandomSearch(SPACE), score, 1, storage=where)
-    assert len(search(TPESearch(SPACE, objectives=TWO, seed=7), score, 15, storage=where)) == 15  # another strategy may go on
+    assert (
+        again.drop(columns='seconds').equals(found.drop(columns='seconds'))
+        and list(found.state)[0] == 'failed'
+        and 'ZeroDivisionError' in found.reason[0]
+    )
+    with pytest.raises(ValueError, match='another space'):
+        search(RandomSearch(SMALL, objectives=TWO), score, 1, storage=where)
+    with pytest.raises(ValueError, match='another objectives'):
+        search(RandomSearch(SPACE), score, 1, storage=where)
+    assert (
+        len(search(TPESearch(SPACE, objectives=TWO, seed=7), score, 15, storage=where)) == 15
+    )  # another strategy may go on
 
 
 def test_optuna_sees_the_study(tmp_path):
     import optuna
-    search(RandomSearch(SPACE, objectives=TWO), lambda t: score(t) if t.arch.resolution == 64 else {'CC': float('nan'), 'MACs': 1.}, 10, storage=f'sqlite:///{tmp_path}/s.db')
+
+    search(
+        RandomSearch(SPACE, objectives=TWO),
+        lambda t: score(t) if t.arch.resolution == 64 else {'CC': float('nan'), 'MACs': 1.0},
+        10,
+        storage=f'sqlite:///{tmp_path}/s.db',
+    )
     study = optuna.load_study(study_name='salnas', storage=f'sqlite:///{tmp_path}/s.db')
     assert [d.name for d in study.directions] == ['MAXIMIZE', 'MINIMIZE'] and len(study.trials) == 10
-    for t in study.trials: assert (t.state.name == 'COMPLETE') == (t.params['resolution'] == 64) and set(t.params) == set(SPACE.genes)
+    for t in study.trials:
+        assert (t.state.name == 'COMPLETE') == (t.params['resolution'] == 64) and set(t.params) == set(SPACE.genes)
     done = [t for t in study.trials if t.state.name == 'COMPLETE']
     assert done and all(t.values[1] == macs(SPACE._arch([t.params[g] for g in SPACE.genes])) for t in done)
 
@@ -265,19 +380,24 @@ def test_damaged_files(tmp_path):
     where = tmp_path / 's.jsonl'
     search(RandomSearch(SPACE), score, 5, storage=where)
     whole = where.read_bytes().replace(f':{os.getpid()}:'.encode(), b':999999999:')  # the process that wrote it is dead
-    for cut in range(1, 60, 7): # the last line is torn: it is as if it had not been
+    for cut in range(1, 60, 7):  # the last line is torn: it is as if it had not been
         where.write_bytes(whole[:-cut])
         table = search(RandomSearch(SPACE), score, 6, storage=where)
         assert len(table) == 6 and (table.state == 'done').all() and table.arch.is_unique
     where.write_bytes(whole.replace(b'{"claim"', b'{"cl\0im"', 1))
-    with pytest.raises(ValueError, match='damaged'): search(RandomSearch(SPACE), score, 6, storage=where)
+    with pytest.raises(ValueError, match='damaged'):
+        search(RandomSearch(SPACE), score, 6, storage=where)
     (tmp_path / 'other.jsonl').write_text('{"a": 1}\n')
-    with pytest.raises(ValueError, match='not a storage'): search(RandomSearch(SPACE), score, 1, storage=tmp_path / 'other.jsonl')
+    with pytest.raises(ValueError, match='not a storage'):
+        search(RandomSearch(SPACE), score, 1, storage=tmp_path / 'other.jsonl')
     (tmp_path / 'notes.jsonl').write_text('{"somebody": "else\'s work"}')  # without a newline at its end
-    with pytest.raises(ValueError, match='not a storage'): search(RandomSearch(SPACE), score, 1, storage=tmp_path / 'notes.jsonl')
+    with pytest.raises(ValueError, match='not a storage'):
+        search(RandomSearch(SPACE), score, 1, storage=tmp_path / 'notes.jsonl')
     assert (tmp_path / 'notes.jsonl').read_text() == '{"somebody": "else\'s work"}'
-    with pytest.raises(ValueError, match='must end in'): open_storage('study.txt')
-    with pytest.raises(FileNotFoundError): history(tmp_path / 'nowhere' / 'typo.jsonl')
+    with pytest.raises(ValueError, match='must end in'):
+        open_storage('study.txt')
+    with pytest.raises(FileNotFoundError):
+        history(tmp_path / 'nowhere' / 'typo.jsonl')
     assert not (tmp_path / 'nowhere').exists()
 
 
@@ -285,7 +405,8 @@ def test_a_study_knows_what_its_scores_depend_on(tmp_path):
     facts = {'supernet': 'a', 'size': (48, 64)}
     search(RandomSearch(SPACE), score, 2, storage=tmp_path / 's.jsonl', about=facts)
     assert len(search(RandomSearch(SPACE), score, 3, storage=tmp_path / 's.jsonl', about=facts)) == 3
-    with pytest.raises(ValueError, match='another about'): search(RandomSearch(SPACE), score, 3, storage=tmp_path / 's.jsonl', about={'supernet': 'b'})
+    with pytest.raises(ValueError, match='another about'):
+        search(RandomSearch(SPACE), score, 3, storage=tmp_path / 's.jsonl', about={'supernet': 'b'})
 
 
 @pytest.mark.parametrize('kind', ['file', 'journal', 'sqlite'])
@@ -294,21 +415,31 @@ def test_two_workers_find_the_same_orphans(kind, tmp_path):
     where, dead = storages(tmp_path)[kind], f'{socket.gethostname()}:999999999:1'
     store = open_storage(where)
     store.open({'space': SPACE.to_dict(), 'objectives': [['CC', 'max']]})
-    orphans = [Record(f'o{k}', t, dead, 0.) for k, t in enumerate(RandomSearch(SPACE, seed=9).ask(4))]
-    for r in orphans: store.add(r)
+    orphans = [Record(f'o{k}', t, dead, 0.0) for k, t in enumerate(RandomSearch(SPACE, seed=9).ask(4))]
+    for r in orphans:
+        store.add(r)
     late = open_storage(where)
     late.open({'space': SPACE.to_dict(), 'objectives': [['CC', 'max']]})
     late.read()
     store.finish(orphans[0], state='void', reason='first')
-    late.finish(orphans[0], state='done', scores={'CC': 1.})  # too late: it stays what it was
+    late.finish(orphans[0], state='done', scores={'CC': 1.0})  # too late: it stays what it was
     assert [r.state for r in open_again(where).read()] == ['void', 'running', 'running', 'running']
     evaluated = []
-    def work(): search(RandomSearch(SPACE), lambda t: evaluated.append(t) or score(t), 12, storage=where)
+
+    def work():
+        search(RandomSearch(SPACE), lambda t: evaluated.append(t) or score(t), 12, storage=where)
+
     threads = [threading.Thread(target=work) for _ in range(3)]
-    for t in threads: t.start()
-    for t in threads: t.join()
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
     table = history(where)
-    assert len(table) == len(evaluated) == len(set(evaluated)) == 12 and (table.state == 'done').all() and {r.trial.arch for r in orphans[1:]} <= set(table.arch)
+    assert (
+        len(table) == len(evaluated) == len(set(evaluated)) == 12
+        and (table.state == 'done').all()
+        and {r.trial.arch for r in orphans[1:]} <= set(table.arch)
+    )
 
 
 def open_again(where):
@@ -317,12 +448,18 @@ def open_again(where):
     return store
 
 
-def claimed(worker, attempt=1): return Record('abc', Trial(SPACE.max()), worker, time.time(), attempt)
+def claimed(worker, attempt=1):
+    return Record('abc', Trial(SPACE.max()), worker, time.time(), attempt)
 
 
 def test_orphans(tmp_path):
     "What a dead process had claimed is evaluated again, but not a fourth time; what another machine holds is left alone until it is stale."
-    for worker, attempt, stale, state in (('here:999999999:1', 2, 1e9, 'done'), ('here:999999999:1', 3, 1e9, 'failed'), ('far:1:1', 1, 1e9, 'running'), ('far:1:1', 1, 0., 'done')):
+    for worker, attempt, stale, state in (
+        ('here:999999999:1', 2, 1e9, 'done'),
+        ('here:999999999:1', 3, 1e9, 'failed'),
+        ('far:1:1', 1, 1e9, 'running'),
+        ('far:1:1', 1, 0.0, 'done'),
+    ):
         worker = worker.replace('here', socket.gethostname())
         store = MemoryStorage()
         s = RandomSearch(SPACE)
@@ -335,24 +472,34 @@ def test_orphans(tmp_path):
 def test_workers_that_race_never_evaluate_a_trial_twice(tmp_path):
     "Three threads with equal strategies and seeds on one file: the hardest case, since all want the same trials."
     evaluated, lock = [], threading.Lock()
+
     def slow(trial):
-        with lock: evaluated.append(trial)
-        time.sleep(.002)
+        with lock:
+            evaluated.append(trial)
+        time.sleep(0.002)
         return score(trial)
-    def work(): search(Evolution(SPACE, seed=0, objectives=TWO), slow, 40, storage=FileStorage(tmp_path / 's.jsonl'))
+
+    def work():
+        search(Evolution(SPACE, seed=0, objectives=TWO), slow, 40, storage=FileStorage(tmp_path / 's.jsonl'))
+
     threads = [threading.Thread(target=work) for _ in range(3)]
-    for t in threads: t.start()
-    for t in threads: t.join()
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
     table = history(tmp_path / 's.jsonl')
     assert len(table) == 40 and (table.state == 'done').all() and len(evaluated) == len(set(evaluated)) == 40
 
 
 # --- processes ---
 
+
 class Deadly:
     "Evaluator that takes its process down for one kind of architecture."
+
     def __call__(self, trial):
-        if trial.arch.resolution == 96 and trial.arch.depth[1] == 2: os._exit(11)
+        if trial.arch.resolution == 96 and trial.arch.depth[1] == 2:
+            os._exit(11)
         return score(trial) | {'pid': os.getpid()}
 
 
@@ -360,7 +507,11 @@ def test_an_evaluator_that_dies_fails_its_trial_only():
     table = search(RandomSearch(SPACE, seed=0), Deadly(), 16, workers=2)
     deadly = [a.resolution == 96 and a.depth[1] == 2 for a in table.arch]
     assert any(deadly) and not all(deadly) and list(table.state == 'failed') == deadly
-    assert (table.reason[table.state == 'failed'] == 'its process died').all() and table.arch.is_unique and len(table) == 16
+    assert (
+        (table.reason[table.state == 'failed'] == 'its process died').all()
+        and table.arch.is_unique
+        and len(table) == 16
+    )
     assert os.getpid() not in set(table.pid.dropna())
 
 
@@ -376,48 +527,88 @@ RUN = "search(RandomSearch(tiny_space()), Slow(), 4, storage=sys.argv[1], worker
 
 def test_shared_weights_in_two_processes_score_as_in_one():
     train, val = (load_dataset('popout', s, size=(48, 64)) for s in ('train', 'val'))
-    evaluator = SharedWeights(Supernet(SPACE, seed=0), train, val, costs={'MACs': price.macs}, calibration=16, precision='fp32')
+    evaluator = SharedWeights(
+        Supernet(SPACE, seed=0), train, val, costs={'MACs': price.macs}, calibration=16, precision='fp32'
+    )
     both = search(RandomSearch(SPACE, objectives=TWO), evaluator, 6, workers=2)
     assert not evaluator.known and (both.state == 'done').all()  # it was others that evaluated
-    for row in both.itertuples(): assert np.isclose(row.CC, evaluator(Trial(row.arch))['CC'], rtol=0, atol=1e-5) and row.MACs == macs(row.arch)
+    for row in both.itertuples():
+        assert np.isclose(row.CC, evaluator(Trial(row.arch))['CC'], rtol=0, atol=1e-5) and row.MACs == macs(row.arch)
 
 
 def test_a_program_without_a_guard_is_told_so_and_spends_nothing(tmp_path):
     (tmp_path / 'p.py').write_text(PROGRAM + RUN)
-    done = subprocess.run([sys.executable, str(tmp_path / 'p.py'), str(tmp_path / 's.jsonl')], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 1 and "if __name__ == '__main__'" in done.stderr.splitlines()[-1] and not (tmp_path / 's.jsonl').exists()
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / 'p.py'), str(tmp_path / 's.jsonl')], capture_output=True, text=True, timeout=120
+    )
+    assert (
+        done.returncode == 1
+        and "if __name__ == '__main__'" in done.stderr.splitlines()[-1]
+        and not (tmp_path / 's.jsonl').exists()
+    )
 
 
 def test_workers_end_with_a_killed_search(tmp_path):
     (tmp_path / 'p.py').write_text(PROGRAM + f"if __name__ == '__main__': {RUN}")
     p = subprocess.Popen([sys.executable, str(tmp_path / 'p.py'), str(tmp_path / 's.jsonl')])
-    while not (tmp_path / 's.jsonl').exists() or 'claim' not in (tmp_path / 's.jsonl').read_text(): time.sleep(.1); assert p.poll() is None
+    while not (tmp_path / 's.jsonl').exists() or 'claim' not in (tmp_path / 's.jsonl').read_text():
+        time.sleep(0.1)
+        assert p.poll() is None
     children = subprocess.run(['ps', '-o', 'pid=', '--ppid', str(p.pid)], capture_output=True, text=True).stdout.split()
     assert children
-    p.kill(); p.wait()
+    p.kill()
+    p.wait()
     for _ in range(100):
-        if not any(os.path.exists(f'/proc/{c}') for c in children): break
-        time.sleep(.1)
+        if not any(os.path.exists(f'/proc/{c}') for c in children):
+            break
+        time.sleep(0.1)
     assert not [c for c in children if os.path.exists(f'/proc/{c}')]
 
 
 def test_an_evaluator_that_cannot_travel_says_so():
-    with pytest.raises(ValueError, match='picklable'): search(RandomSearch(SPACE), lambda t: score(t), 2, workers=1)
+    with pytest.raises(ValueError, match='picklable'):
+        search(RandomSearch(SPACE), lambda t: score(t), 2, workers=1)
 
 
 # --- from an architecture to a network ---
 
+
 def test_train_a_found_architecture(tmp_path):
     "With learning rates of 0 the trained network has the very weights that the supernet holds for it."
-    train = lambda *arguments: main(['--profile', 'smoke', '--set', 'epochs=1', 'lr_encoder=0.', 'lr_decoder=0.', '--output-dir', *map(str, arguments)])
+    train = lambda *arguments: main(
+        [
+            '--profile',
+            'smoke',
+            '--set',
+            'epochs=1',
+            'lr_encoder=0.',
+            'lr_decoder=0.',
+            '--output-dir',
+            *map(str, arguments),
+        ]
+    )
     net, arch = Supernet(SPACE, seed=7), SPACE.sample(np.random.default_rng(0))
-    shared, found = save_checkpoint(net, tmp_path / 'shared.safetensors'), save_arch(tmp_path / 'found.json', SPACE, arch)
+    shared, found = (
+        save_checkpoint(net, tmp_path / 'shared.safetensors'),
+        save_arch(tmp_path / 'found.json', SPACE, arch),
+    )
     train(tmp_path / 'net', '--arch', found, '--start', shared, '--kd', 'self-kd')
     result = json.loads((tmp_path / 'net/network/result.json').read_text())
-    assert result['parameters']['arch'] == arch.to_dict() and result['split'] == 'test' and result['parameters']['kd']['name'] == 'self-kd' and result['parameters']['start'] .endswith('shared.safetensors')
+    assert (
+        result['parameters']['arch'] == arch.to_dict()
+        and result['split'] == 'test'
+        and result['parameters']['kd']['name'] == 'self-kd'
+        and result['parameters']['start'].endswith('shared.safetensors')
+    )
     assert result['cost']['macs'] == price.macs(arch)
     trained, cut = load_checkpoint(tmp_path / 'net/network/net.safetensors'), dict(net.extract(arch).named_parameters())
     assert trained.arch == arch and all(torch.equal(p, cut[n]) for n, p in trained.named_parameters())
-    for arguments, word in ((['--arch', found, '--space', 'tiny'], 'brings its space'), (['--arch', found, '--start', shared, '--encoder', 'torchvision'], '--encoder'),
-                            (['--start', tmp_path / 'typo.safetensors'], 'no such file'), (['--space', 'mobilenetv2', '--start', shared], 'another space'), (['--start', tmp_path / 'net/network/net.safetensors'], 'one network')):
-        with pytest.raises(SystemExit, match=word): train(tmp_path / 'x', *arguments)
+    for arguments, word in (
+        (['--arch', found, '--space', 'tiny'], 'brings its space'),
+        (['--arch', found, '--start', shared, '--encoder', 'torchvision'], '--encoder'),
+        (['--start', tmp_path / 'typo.safetensors'], 'no such file'),
+        (['--space', 'mobilenetv2', '--start', shared], 'another space'),
+        (['--start', tmp_path / 'net/network/net.safetensors'], 'one network'),
+    ):
+        with pytest.raises(SystemExit, match=word):
+            train(tmp_path / 'x', *arguments)

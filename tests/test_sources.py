@@ -1,4 +1,5 @@
 """Sources: archives in the official layouts, true and damaged, through preparation to the samples that a network sees."""
+
 import functools
 import http.server
 import io
@@ -27,28 +28,41 @@ from salnas import data, sources
 
 HERE = Path(__file__).resolve().parent.parent
 BUILDERS = fake.ALL | {
-    'salicon JSON': fake.salicon_json, 'mit1003 FixaTons': functools.partial(fake.mit1003, kind='text'), 'cat2000 scanpaths': functools.partial(fake.cat2000, scanpaths=True)}
+    'salicon JSON': fake.salicon_json,
+    'mit1003 FixaTons': functools.partial(fake.mit1003, kind='text'),
+    'cat2000 scanpaths': functools.partial(fake.cat2000, scanpaths=True),
+}
 
 
 @pytest.fixture
 def built(tmp_path, request):
-    if 'scanpaths' in request.param: pytest.importorskip('matio', reason='mat-io (extra cat2000) is not installed')
+    if 'scanpaths' in request.param:
+        pytest.importorskip('matio', reason='mat-io (extra cat2000) is not installed')
     (tmp_path / 'archives').mkdir()
     return *BUILDERS[request.param](tmp_path / 'archives'), tmp_path / 'root'
 
 
-def get(source, archives, root, **options): return sources.get(source.name, archives, root, source=source, say=lambda *_: None, **options)
-def all_sets(*names): return pytest.mark.parametrize('built', names or BUILDERS, indirect=True)
+def get(source, archives, root, **options):
+    return sources.get(source.name, archives, root, source=source, say=lambda *_: None, **options)
+
+
+def all_sets(*names):
+    return pytest.mark.parametrize('built', names or BUILDERS, indirect=True)
 
 
 def rows_of(recording, i):
     "(viewer, x, y) of a picture, viewer by viewer in the order of looking."
     rows = np.flatnonzero(recording.image_id == i)
-    rows = rows[np.lexsort((recording.order[rows], recording.subject[rows]))] if (recording.order[rows] >= 0).any() else rows
+    rows = (
+        rows[np.lexsort((recording.order[rows], recording.subject[rows]))]
+        if (recording.order[rows] >= 0).any()
+        else rows
+    )
     return [(int(recording.subject[r]), recording.x[r], recording.y[r]) for r in rows]
 
 
 # --- what is planted comes out ---
+
 
 @all_sets()
 def test_prepared_fixations_are_the_planted_ones(built):
@@ -56,11 +70,18 @@ def test_prepared_fixations_are_the_planted_ones(built):
     r = data.read_recording(get(source, archives, root))
     assert list(r.image_names) == sorted(planted)
     for i, name in enumerate(r.image_names):
-        got, want = rows_of(r, i), sorted(planted[name], key=lambda row: row[0]) # stable: the order of looking stays
+        got, want = rows_of(r, i), sorted(planted[name], key=lambda row: row[0])  # stable: the order of looking stays
         assert [g[0] for g in got] == [w[0] for w in want]
-        assert np.abs(np.array([g[1:] for g in got]).reshape(-1, 2) - np.array([w[1:] for w in want]).reshape(-1, 2)).max(initial=0) <= 1e-12
+        assert (
+            np.abs(np.array([g[1:] for g in got]).reshape(-1, 2) - np.array([w[1:] for w in want]).reshape(-1, 2)).max(
+                initial=0
+            )
+            <= 1e-12
+        )
         w, h = r.width[i], r.height[i]
-        assert r.inside[r.image_id == i].sum() == sum(-.5 <= x < w - .5 and -.5 <= y < h - .5 for _, x, y in planted[name])
+        assert r.inside[r.image_id == i].sum() == sum(
+            -0.5 <= x < w - 0.5 and -0.5 <= y < h - 0.5 for _, x, y in planted[name]
+        )
     assert sources.verify(source.name, root).set_index('check').ok[['checksums', 'files', 'picture sizes']].all()
 
 
@@ -74,12 +95,17 @@ def test_samples_hold_the_planted_points(built, size):
         for s in data.load_dataset(source.name, split, root=root, size=size):
             seen.append(s['name'])
             h, w = s['native_size']
-            inside = [(x, y) for _, x, y in planted[s['name']] if -.5 <= x < w - .5 and -.5 <= y < h - .5]
+            inside = [(x, y) for _, x, y in planted[s['name']] if -0.5 <= x < w - 0.5 and -0.5 <= y < h - 0.5]
             want = torch.zeros(size)
-            for x, y in inside: want[int((y + .5) * size[0] / h), int((x + .5) * size[1] / w)] += 1
-            assert torch.equal(s['fixations'], want) and sorted(map(tuple, s['points'].tolist())) == sorted(tuple(np.float32(p).tolist()) for p in inside)
+            for x, y in inside:
+                want[int((y + 0.5) * size[0] / h), int((x + 0.5) * size[1] / w)] += 1
+            assert torch.equal(s['fixations'], want) and sorted(map(tuple, s['points'].tolist())) == sorted(
+                tuple(np.float32(p).tolist()) for p in inside
+            )
             flipped = data.hflip(s)
-            assert torch.equal(flipped['fixations'], want.flip(1)) and torch.equal(flipped['points'][:, 0], w - 1 - s['points'][:, 0])
+            assert torch.equal(flipped['fixations'], want.flip(1)) and torch.equal(
+                flipped['points'][:, 0], w - 1 - s['points'][:, 0]
+            )
             assert s['density'].sum() == pytest.approx(1 if inside else 0, abs=1e-4)
     assert sorted(seen) == sorted(planted)
 
@@ -94,32 +120,53 @@ def test_authors_loader_at_native_size(built):
     assert r.meta['authors']['size'] == ([480, 640] if name == 'salicon' else [384, 384])
     for i, picture in enumerate(r.image_names):
         h, w = r.native_size(i)
-        inside = [(x, y) for _, x, y in planted[picture] if -.5 <= x < w - .5 and -.5 <= y < h - .5]
-        if not inside: continue
+        inside = [(x, y) for _, x, y in planted[picture] if -0.5 <= x < w - 0.5 and -0.5 <= y < h - 0.5]
+        if not inside:
+            continue
         dataset = data.SaliencyDataset(r, 'train', (h, w), 'authors', cache=False)
         density, marks = dataset.maps(i)
         pixels = {
-            'osie': lambda x, y: (int(x + 1), int(y + 1)), # the official number, cut, taken as counted from 0
+            'osie': lambda x, y: (int(x + 1), int(y + 1)),  # the official number, cut, taken as counted from 0
             'salicon': lambda x, y: (int(x + 1), int(y + 1)),
         }.get(name, lambda x, y: (int(x), int(y)))
         want = {pixels(x, y) for x, y in inside}
-        if name == 'salicon': want = {(x, y) for x, y in want if x < 640 and y < 480} # theirs drops the last column and row
+        if name == 'salicon':
+            want = {(x, y) for x, y in want if x < 640 and y < 480}  # theirs drops the last column and row
         want = {(min(x, w - 1), min(y, h - 1)) for x, y in want}
-        if name == 'mit1003': want = {(int(x), int(y)) for y, x in np.argwhere(np.array(Image.open(folder / 'point_maps' / (picture.split('.')[0] + '.jpg'))) > 0)}
+        if name == 'mit1003':
+            want = {
+                (int(x), int(y))
+                for y, x in np.argwhere(
+                    np.array(Image.open(folder / 'point_maps' / (picture.split('.')[0] + '.jpg'))) > 0
+                )
+            }
         assert {(x, y) for y, x in marks.nonzero().tolist()} == want, picture
-        official = next((folder / 'maps').glob(picture.split('.')[0] + '.*'), None) if (folder / 'maps').exists() else None
+        official = (
+            next((folder / 'maps').glob(picture.split('.')[0] + '.*'), None) if (folder / 'maps').exists() else None
+        )
         assert (official is not None) == (name in ('salicon', 'mit1003', 'cat2000', 'pascals'))
-        if official: assert torch.equal((density * 255).round(), torch.from_numpy(np.array(Image.open(official).convert('L'))).float())
+        if official:
+            assert torch.equal(
+                (density * 255).round(), torch.from_numpy(np.array(Image.open(official).convert('L'))).float()
+            )
 
 
 def test_authors_sizes_and_normalisation(tmp_path):
     source, archives, _ = fake.salicon(tmp_path)
     get(source, archives, tmp_path / 'root')
     theirs = data.load_dataset('salicon', 'train', root=tmp_path / 'root', protocol='authors')
-    assert theirs[0]['image'].shape == (3, 288, 384) and theirs[0]['density'].shape == (480, 640) and theirs.mean == (.485, .456, .406)
-    assert [len(data.load_dataset('salicon', s, root=tmp_path / 'root', protocol='authors')) for s in ('train', 'val')] == [3, 2]
+    assert (
+        theirs[0]['image'].shape == (3, 288, 384)
+        and theirs[0]['density'].shape == (480, 640)
+        and theirs.mean == (0.485, 0.456, 0.406)
+    )
+    assert [
+        len(data.load_dataset('salicon', s, root=tmp_path / 'root', protocol='authors')) for s in ('train', 'val')
+    ] == [3, 2]
     native = data.load_dataset('salicon', 'train', root=tmp_path / 'root')
-    assert native[0]['image'].shape == (3, 192, 256) and {native.recording.image_names[i][5:10] for i in native.indices} == {'train'}
+    assert native[0]['image'].shape == (3, 192, 256) and {
+        native.recording.image_names[i][5:10] for i in native.indices
+    } == {'train'}
 
 
 def test_fixations_of_mit1003_as_a_last_resort_from_jpeg(tmp_path):
@@ -128,16 +175,24 @@ def test_fixations_of_mit1003_as_a_last_resort_from_jpeg(tmp_path):
     r = data.read_recording(get(source, archives, tmp_path / 'root'))
     assert 'JPEG' in r.meta['edition'] and 'run together' in r.meta['losses'] and (r.subject == -1).all()
     for i, name in enumerate(r.image_names):
-        want = {(int(x + 1), int(y + 1)) for _, x, y in planted[name] if x < r.width[i] - .5}
+        want = {(int(x + 1), int(y + 1)) for _, x, y in planted[name] if x < r.width[i] - 0.5}
         assert {(int(x), int(y)) for x, y in r.points(i)} == want
 
 
 def test_order_of_archives_and_extracted_folders_do_not_matter(tmp_path):
     source, archives, planted = fake.mit1003(tmp_path)
     for a in archives:
-        with zipfile.ZipFile(a) as z: z.extractall(tmp_path / 'extracted')
-    one, two, three = (data.read_recording(get(source, a, tmp_path / f'root{i}')) for i, a in enumerate([archives, archives[::-1], [tmp_path / 'extracted']]))
-    assert all((getattr(one, k) == getattr(o, k)).all() for o in (two, three) for k in ('x', 'y', 'subject', 'image_id', 'order'))
+        with zipfile.ZipFile(a) as z:
+            z.extractall(tmp_path / 'extracted')
+    one, two, three = (
+        data.read_recording(get(source, a, tmp_path / f'root{i}'))
+        for i, a in enumerate([archives, archives[::-1], [tmp_path / 'extracted']])
+    )
+    assert all(
+        (getattr(one, k) == getattr(o, k)).all()
+        for o in (two, three)
+        for k in ('x', 'y', 'subject', 'image_id', 'order')
+    )
 
 
 def test_reduced_copy_keeps_every_point_in_its_place(tmp_path):
@@ -145,14 +200,35 @@ def test_reduced_copy_keeps_every_point_in_its_place(tmp_path):
     source, archives, planted = fake.nested(tmp_path, 'osie')
     whole = data.read_recording(get(source, archives, tmp_path / 'whole'))
     (tmp_path / 'copy/stimuli').mkdir(parents=True)
-    for i, n in enumerate(whole.image_names): Image.fromarray(whole.read(i)).resize((whole.width[i] // 2, whole.height[i] // 2)).save(tmp_path / 'copy/stimuli' / n)
-    np.savez(tmp_path / 'copy/fixations.npz', image_names=[n.replace('jpg', 'png') for n in whole.image_names], width=whole.width.astype(np.int16), height=whole.height.astype(np.int16),
-        image_id=whole.image_id, subject=whole.subject, order=whole.order, x=whole.x + 1, y=whole.y + 1, duration=np.full(len(whole.x), -1.))
+    for i, n in enumerate(whole.image_names):
+        Image.fromarray(whole.read(i)).resize((whole.width[i] // 2, whole.height[i] // 2)).save(
+            tmp_path / 'copy/stimuli' / n
+        )
+    np.savez(
+        tmp_path / 'copy/fixations.npz',
+        image_names=[n.replace('jpg', 'png') for n in whole.image_names],
+        width=whole.width.astype(np.int16),
+        height=whole.height.astype(np.int16),
+        image_id=whole.image_id,
+        subject=whole.subject,
+        order=whole.order,
+        x=whole.x + 1,
+        y=whole.y + 1,
+        duration=np.full(len(whole.x), -1.0),
+    )
     copy = data.read_recording(get(source, [tmp_path / 'copy'], tmp_path / 'reduced'))
-    assert copy.native_size(0) == (30, 40) and copy.meta['edition'].endswith('reduced to a long side of 40') and np.isnan(copy.duration).all()
+    assert (
+        copy.native_size(0) == (30, 40)
+        and copy.meta['edition'].endswith('reduced to a long side of 40')
+        and np.isnan(copy.duration).all()
+    )
     assert (copy.inside == whole.inside).all() and copy.sigma(0) == pytest.approx(whole.sigma(0) / 2)
     for i in range(4):
-        for size in (192, 256), (7, 5): assert torch.equal(data.count_map(whole.points(i), whole.native_size(i), size), data.count_map(copy.points(i), copy.native_size(i), size))
+        for size in (192, 256), (7, 5):
+            assert torch.equal(
+                data.count_map(whole.points(i), whole.native_size(i), size),
+                data.count_map(copy.points(i), copy.native_size(i), size),
+            )
 
 
 def test_many_small_files_use_processes(tmp_path):
@@ -161,87 +237,148 @@ def test_many_small_files_use_processes(tmp_path):
 
 # --- what is refused, and what it leaves ---
 
-MEMBERS = dict(osie='1003.jpg', crowd='fixations.mat', scene='fixations.mat', salicon='000000000008.mat', mit1003='.jpeg', cat2000='Art/001.mat', pascals='pascalFix.mat', dutomron='im005.mat', fiwi='all5/page2.png', fiwi51='(2).png')
+MEMBERS = dict(
+    osie='1003.jpg',
+    crowd='fixations.mat',
+    scene='fixations.mat',
+    salicon='000000000008.mat',
+    mit1003='.jpeg',
+    cat2000='Art/001.mat',
+    pascals='pascalFix.mat',
+    dutomron='im005.mat',
+    fiwi='all5/page2.png',
+    fiwi51='(2).png',
+)
 
 
 def damage(kind, archives, name, folder):
     "Archives that must be refused, from good ones. The largest is the one that suffers."
     victim = max(archives, key=lambda a: a.stat().st_size)
     whole = victim.read_bytes()
-    if kind == 'truncated': victim.write_bytes(whole[:len(whole) * 2 // 3])
-    if kind == 'quota page': victim.write_bytes(b'\n<!DOCTYPE html><html>Google Drive: Quota exceeded</html>')
-    if kind == 'empty': victim.write_bytes(b'')
-    if kind == 'another archive': archives[:] = [fake.zipped(folder / 'other.zip', {'readme.txt': b'hello', 'photo.jpg': fake.picture(0)})]
-    if kind == 'missing member': fake.ALL[name](folder, drop=[MEMBERS[name]])
+    if kind == 'truncated':
+        victim.write_bytes(whole[: len(whole) * 2 // 3])
+    if kind == 'quota page':
+        victim.write_bytes(b'\n<!DOCTYPE html><html>Google Drive: Quota exceeded</html>')
+    if kind == 'empty':
+        victim.write_bytes(b'')
+    if kind == 'another archive':
+        archives[:] = [fake.zipped(folder / 'other.zip', {'readme.txt': b'hello', 'photo.jpg': fake.picture(0)})]
+    if kind == 'missing member':
+        fake.ALL[name](folder, drop=[MEMBERS[name]])
     if kind in ('corrupt picture', 'flipped bit', 'corrupt mat'):
         for a in archives:
-            with zipfile.ZipFile(a) as z: members = {n: z.read(n) for n in z.namelist()}
-            hit = [n for n in members if 'MACOSX' not in n and n.endswith(('.mat',) if kind == 'corrupt mat' else ('.jpg', '.jpeg', '.png')) and ('timuli' in n.lower() or 'images/' in n or 'imgs' in n or 'image/' in n or 'targets' in n or kind == 'corrupt mat')]
+            with zipfile.ZipFile(a) as z:
+                members = {n: z.read(n) for n in z.namelist()}
+            hit = [
+                n
+                for n in members
+                if 'MACOSX' not in n
+                and n.endswith(('.mat',) if kind == 'corrupt mat' else ('.jpg', '.jpeg', '.png'))
+                and (
+                    'timuli' in n.lower()
+                    or 'images/' in n
+                    or 'imgs' in n
+                    or 'image/' in n
+                    or 'targets' in n
+                    or kind == 'corrupt mat'
+                )
+            ]
             if kind == 'flipped bit' and hit:
                 raw = bytearray(a.read_bytes())
                 at = raw.index(members[hit[0]]) + len(members[hit[0]]) // 2
                 raw[at] ^= 4
                 a.write_bytes(raw)
-            elif hit: fake.zipped(a, members | {hit[0]: members[hit[0]][:len(members[hit[0]]) // 2]})
+            elif hit:
+                fake.zipped(a, members | {hit[0]: members[hit[0]][: len(members[hit[0]]) // 2]})
     return archives
 
 
-KINDS = ['truncated', 'quota page', 'empty', 'another archive', 'missing member', 'corrupt picture', 'flipped bit', 'corrupt mat']
+KINDS = [
+    'truncated',
+    'quota page',
+    'empty',
+    'another archive',
+    'missing member',
+    'corrupt picture',
+    'flipped bit',
+    'corrupt mat',
+]
 
 
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('name', fake.ALL)
 def test_bad_archive_is_refused_and_leaves_nothing(tmp_path, name, kind):
-    if name == 'fiwi' and kind == 'corrupt mat': pytest.skip('FIWI has no MATLAB file')
+    if name == 'fiwi' and kind == 'corrupt mat':
+        pytest.skip('FIWI has no MATLAB file')
     source, archives, _ = fake.ALL[name](tmp_path)
     archives = damage(kind, list(archives), name, tmp_path)
-    with pytest.raises(ValueError) as e: get(source, archives, tmp_path / 'root')
+    with pytest.raises(ValueError) as e:
+        get(source, archives, tmp_path / 'root')
     assert '\n' not in str(e.value) and len(str(e.value)) < 1200
     assert not (tmp_path / 'root').exists()
-    _, archives, planted = fake.ALL[name](tmp_path) # and nothing stands in the way of a good one
+    _, archives, planted = fake.ALL[name](tmp_path)  # and nothing stands in the way of a good one
     assert len(data.read_recording(get(source, archives, tmp_path / 'root'))) == len(planted)
 
 
 def test_a_bad_replacement_leaves_the_good_one(tmp_path):
     source, archives, _ = fake.ALL['osie'](tmp_path)
     folder = get(source, archives, tmp_path / 'root')
-    with pytest.raises(ValueError): get(source, damage('corrupt picture', archives, 'osie', tmp_path), tmp_path / 'root', overwrite=True)
+    with pytest.raises(ValueError):
+        get(source, damage('corrupt picture', archives, 'osie', tmp_path), tmp_path / 'root', overwrite=True)
     assert len(data.read_recording(folder)) == 4 and [f.name for f in folder.parent.iterdir()] == ['osie']
 
 
 def test_no_member_can_name_a_place_on_the_disk(tmp_path):
     source, archives, planted = fake.ALL['osie'](tmp_path)
-    with zipfile.ZipFile(archives[0]) as z: members = {n: z.read(n) for n in z.namelist()}
-    evil = {'../../data/stimuli/evil.jpg': fake.picture(0), '/data/stimuli/evil2.jpg': fake.picture(0), 'C:\\data\\stimuli\\evil3.jpg': fake.picture(1)}
+    with zipfile.ZipFile(archives[0]) as z:
+        members = {n: z.read(n) for n in z.namelist()}
+    evil = {
+        '../../data/stimuli/evil.jpg': fake.picture(0),
+        '/data/stimuli/evil2.jpg': fake.picture(0),
+        'C:\\data\\stimuli\\evil3.jpg': fake.picture(1),
+    }
     fake.zipped(archives[0], members | evil)
     before = {p for p in tmp_path.rglob('*')}
-    with pytest.raises(ValueError): get(source, archives, tmp_path / 'root') # these pictures have no fixations
+    with pytest.raises(ValueError):
+        get(source, archives, tmp_path / 'root')  # these pictures have no fixations
     assert {p for p in tmp_path.rglob('*')} == before and not (tmp_path.parent / 'data').exists()
 
 
 def test_bomb_is_refused_before_it_is_unpacked(tmp_path):
-    with zipfile.ZipFile(tmp_path / 'bomb.zip', 'w', zipfile.ZIP_DEFLATED) as z: z.writestr('data/eye/fixations.mat', bytes(100 << 20))
+    with zipfile.ZipFile(tmp_path / 'bomb.zip', 'w', zipfile.ZIP_DEFLATED) as z:
+        z.writestr('data/eye/fixations.mat', bytes(100 << 20))
     start = time.perf_counter()
-    with pytest.raises(ValueError, match='would unpack'): get(sources.source_of('osie'), [tmp_path / 'bomb.zip'], tmp_path / 'root')
+    with pytest.raises(ValueError, match='would unpack'):
+        get(sources.source_of('osie'), [tmp_path / 'bomb.zip'], tmp_path / 'root')
     assert time.perf_counter() - start < 1
 
 
 def test_duplicate_names_are_refused(tmp_path):
     facts = dict(pixels_per_degree=5, authors=dict(n_train=2, sigma_px=4))
-    pictures, none = [(n, fake.picture(0)) for n in ('a.jpg', 'b.jpg', 'A.JPG')], dict.fromkeys(('image_id', 'subject', 'order', 'x', 'y'), [])
-    with pytest.raises(ValueError, match='unique.*A.JPG'): data.write_recording(tmp_path / 'root/x', facts, pictures, none)
+    pictures, none = (
+        [(n, fake.picture(0)) for n in ('a.jpg', 'b.jpg', 'A.JPG')],
+        dict.fromkeys(('image_id', 'subject', 'order', 'x', 'y'), []),
+    )
+    with pytest.raises(ValueError, match='unique.*A.JPG'):
+        data.write_recording(tmp_path / 'root/x', facts, pictures, none)
     assert not (tmp_path / 'root').exists()
 
 
 def test_nan_coordinates_are_kept_marked_and_reported(tmp_path):
     facts = dict(pixels_per_degree=20, authors=dict(n_train=2, sigma_px=4))
-    columns = dict(image_id=[0, 0, 1, 2], subject=[0] * 4, order=[0, 1, 0, 0], x=[5, np.nan, 6, -9], y=[5, 4, np.nan, 3])
+    columns = dict(
+        image_id=[0, 0, 1, 2], subject=[0] * 4, order=[0, 1, 0, 0], x=[5, np.nan, 6, -9], y=[5, 4, np.nan, 3]
+    )
     data.write_recording(tmp_path / 'odd', facts, [(f'{i}.jpg', fake.picture(i)) for i in range(3)], columns)
     r = data.load_recording('odd', tmp_path)
     assert r.inside.tolist() == [True, False, False, False] and len(r.x) == 4 and r.points(0).tolist() == [[5, 5]]
     assert data.load_dataset('odd', 'trainval', root=tmp_path, size=(30, 40))[0]['density'].isfinite().all()
     checks = sources.verify('odd', tmp_path).set_index('check').found
-    assert '1 of 4' in checks['in frame'] and '2 have no coordinates' in checks['in frame'] and checks['pictures without fixations'] == '2'
+    assert (
+        '1 of 4' in checks['in frame']
+        and '2 have no coordinates' in checks['in frame']
+        and checks['pictures without fixations'] == '2'
+    )
 
 
 def test_disk_full(tmp_path):
@@ -263,7 +400,8 @@ except OSError as e: print('OSError', e)
 
 def test_too_little_disk_is_said_before_the_download(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, 'disk_usage', lambda _: shutil._ntuple_diskusage(9 << 30, 8 << 30, 1 << 20))
-    with pytest.raises(OSError, match='needs about 10000 MB.*1 MB free'): sources.get('salicon', root=tmp_path / 'root')
+    with pytest.raises(OSError, match='needs about 10000 MB.*1 MB free'):
+        sources.get('salicon', root=tmp_path / 'root')
     assert not (tmp_path / 'root').exists()
 
 
@@ -274,13 +412,15 @@ def test_what_a_killed_process_left_is_cleared_or_put_back(tmp_path):
     dead = subprocess.Popen([sys.executable, '-c', ''])
     dead.wait()
     (root / f'.osie.{dead.pid}.partial/stimuli').mkdir(parents=True)
-    os.rename(folder, root / f'.osie.{dead.pid}.old') # killed between the two renames of a replacement
-    with pytest.raises(FileNotFoundError): data.load_recording('osie', root)
-    with pytest.raises(FileExistsError): sources.prepare(source, archives, root) # it is back
+    os.rename(folder, root / f'.osie.{dead.pid}.old')  # killed between the two renames of a replacement
+    with pytest.raises(FileNotFoundError):
+        data.load_recording('osie', root)
+    with pytest.raises(FileExistsError):
+        sources.prepare(source, archives, root)  # it is back
     assert len(data.load_recording('osie', root)) == 4
     assert [f.name for f in root.iterdir()] == ['osie']
-    (root / f'.osie.{dead.pid}.old').mkdir() # killed after the last rename
-    get(source, archives, root) # prepared already, and tidies up
+    (root / f'.osie.{dead.pid}.old').mkdir()  # killed after the last rename
+    get(source, archives, root)  # prepared already, and tidies up
     assert [f.name for f in root.iterdir()] == ['osie']
 
 
@@ -288,58 +428,79 @@ def test_one_process_at_a_time(tmp_path):
     source, archives, _ = fake.ALL['osie'](tmp_path)
     root = tmp_path / 'root'
     with data._alone(root / 'osie'):
-        with pytest.raises(RuntimeError, match='another process is preparing'): get(source, archives, root)
+        with pytest.raises(RuntimeError, match='another process is preparing'):
+            get(source, archives, root)
     assert not root.exists() or not any(root.iterdir())
     found = []
+
     def one():
-        try: found.append(get(source, archives, root))
-        except Exception as e: found.append(e)
+        try:
+            found.append(get(source, archives, root))
+        except Exception as e:
+            found.append(e)
+
     threads = [threading.Thread(target=one) for _ in range(4)]
-    for t in threads: t.start()
-    for t in threads: t.join()
-    assert len(data.load_recording('osie', root)) == 4 and all(isinstance(f, (Path, RuntimeError, FileExistsError)) for f in found), found
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert len(data.load_recording('osie', root)) == 4 and all(
+        isinstance(f, (Path, RuntimeError, FileExistsError)) for f in found
+    ), found
     assert [f.name for f in root.iterdir()] == ['osie']
 
 
 # --- found by a reviewer, each failed before ---
 
+
 def test_prepared_set_is_no_archive(tmp_path):
     source, archives, _ = fake.ALL['osie'](tmp_path)
     folder = get(source, archives, tmp_path / 'root')
-    with pytest.raises(ValueError, match='is a prepared set'): get(source, [folder], tmp_path / 'other') # its points would move by a pixel
+    with pytest.raises(ValueError, match='is a prepared set'):
+        get(source, [folder], tmp_path / 'other')  # its points would move by a pixel
 
 
 def test_missing_trial_of_mit1003(tmp_path):
     source, archives, _ = fake.mit1003(tmp_path, drop=['ajs/i1.mat'])
-    with pytest.raises(ValueError, match='lacks 1 of 9 trials, the first is DATA/ajs/i1.mat'): get(source, archives, tmp_path / 'root')
+    with pytest.raises(ValueError, match='lacks 1 of 9 trials, the first is DATA/ajs/i1.mat'):
+        get(source, archives, tmp_path / 'root')
 
 
 def test_other_edition_of_salicon(tmp_path, monkeypatch):
     source, archives, planted = fake.salicon(tmp_path)
     n = sum(map(len, planted.values()))
     found = sources.catalogue()
-    monkeypatch.setattr(sources, 'catalogue', lambda: found | dict(salicon2015=replace(found['salicon2015'], published=dict(fixations=n))))
-    with pytest.raises(ValueError, match='salnas_data get salicon2015'): get(replace(source, published=dict(fixations=n + 5)), archives, tmp_path / 'root')
+    monkeypatch.setattr(
+        sources,
+        'catalogue',
+        lambda: found | dict(salicon2015=replace(found['salicon2015'], published=dict(fixations=n))),
+    )
+    with pytest.raises(ValueError, match='salnas_data get salicon2015'):
+        get(replace(source, published=dict(fixations=n + 5)), archives, tmp_path / 'root')
     _, archives, _ = fake.salicon_json(tmp_path)
-    with pytest.raises(ValueError, match='first release: salnas_data get salicon2015'): get(source, archives, tmp_path / 'root')
+    with pytest.raises(ValueError, match='first release: salnas_data get salicon2015'):
+        get(source, archives, tmp_path / 'root')
 
 
 def test_authors_protocol_needs_the_official_maps(tmp_path):
     source, archives, _ = fake.salicon(tmp_path)
-    get(source, archives[:2], tmp_path / 'root') # maps.zip is optional
+    get(source, archives[:2], tmp_path / 'root')  # maps.zip is optional
     assert data.load_dataset('salicon', root=tmp_path / 'root')[0]['density'].sum() == pytest.approx(1, abs=1e-4)
-    with pytest.raises(ValueError, match="takes maps of salicon from its archive"): data.load_dataset('salicon', root=tmp_path / 'root', protocol='authors')[0]
+    with pytest.raises(ValueError, match="takes maps of salicon from its archive"):
+        data.load_dataset('salicon', root=tmp_path / 'root', protocol='authors')[0]
 
 
 def test_some_maps_are_not_enough(tmp_path):
     source, archives, _ = fake.salicon(tmp_path, drop=['000000000008.png'])
-    with pytest.raises(ValueError, match='4 maps for 5 pictures'): get(source, archives, tmp_path / 'root')
+    with pytest.raises(ValueError, match='4 maps for 5 pictures'):
+        get(source, archives, tmp_path / 'root')
 
 
 @pytest.mark.parametrize('name', fake.ALL)
 def test_archive_given_twice(tmp_path, name):
     source, archives, _ = fake.ALL[name](tmp_path)
-    with pytest.raises(ValueError): get(source, [*archives, *archives], tmp_path / 'root')
+    with pytest.raises(ValueError):
+        get(source, [*archives, *archives], tmp_path / 'root')
 
 
 def test_exif_notes_of_a_benchmark_are_ignored(tmp_path):
@@ -361,14 +522,16 @@ def test_exif_notes_of_a_benchmark_are_ignored(tmp_path):
 
 
 def test_zip_that_lies_about_its_sizes(tmp_path):
-    with zipfile.ZipFile(tmp_path / 'liar.zip', 'w', zipfile.ZIP_DEFLATED) as z: z.writestr('a.mat', bytes(60 << 20))
+    with zipfile.ZipFile(tmp_path / 'liar.zip', 'w', zipfile.ZIP_DEFLATED) as z:
+        z.writestr('a.mat', bytes(60 << 20))
     raw = bytearray((tmp_path / 'liar.zip').read_bytes())
     at = raw.index(b'PK\x01\x02')
-    raw[at + 24:at + 28] = struct.pack('<I', 1000) # the directory's uncompressed size
+    raw[at + 24 : at + 28] = struct.pack('<I', 1000)  # the directory's uncompressed size
     (tmp_path / 'liar.zip').write_bytes(raw)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with sources.Archives([tmp_path / 'liar.zip']) as a, pytest.raises(ValueError, match='damaged at a.mat'): a.find('a.mat').read()
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 30_000 # KB
+    with sources.Archives([tmp_path / 'liar.zip']) as a, pytest.raises(ValueError, match='damaged at a.mat'):
+        a.find('a.mat').read()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 30_000  # KB
 
 
 @pytest.mark.parametrize('name', fake.ALL)
@@ -377,18 +540,27 @@ def test_damage_anywhere_is_one_sentence(tmp_path, name):
     source, archives, _ = fake.ALL[name](tmp_path)
     folder = tmp_path / 'extracted'
     for a in archives:
-        with zipfile.ZipFile(a) as z: z.extractall(folder)
-    files = sorted(p for p in folder.rglob('*') if p.is_file() and p.suffix in ('.mat', '.png', '.jpg', '.jpeg', '.npz') and 'MACOSX' not in str(p))
+        with zipfile.ZipFile(a) as z:
+            z.extractall(folder)
+    files = sorted(
+        p
+        for p in folder.rglob('*')
+        if p.is_file() and p.suffix in ('.mat', '.png', '.jpg', '.jpeg', '.npz') and 'MACOSX' not in str(p)
+    )
     rng = np.random.default_rng(0)
     for k in range(40):
         f = files[rng.integers(len(files))] if k % 2 else next(p for p in files if p.suffix in ('.mat', '.png'))
         whole = f.read_bytes()
-        if len(whole) < 2: continue
+        if len(whole) < 2:
+            continue
         raw = bytearray(whole)
-        for at in rng.integers(0, len(raw), 3): raw[at] ^= 1 << rng.integers(8)
+        for at in rng.integers(0, len(raw), 3):
+            raw[at] ^= 1 << rng.integers(8)
         f.write_bytes(raw)
-        try: get(source, [folder], tmp_path / 'root')
-        except (ValueError, OSError) as e: assert '\n' not in str(e).strip()
+        try:
+            get(source, [folder], tmp_path / 'root')
+        except (ValueError, OSError) as e:
+            assert '\n' not in str(e).strip()
         f.write_bytes(whole)
         shutil.rmtree(tmp_path / 'root', ignore_errors=True)
 
@@ -396,17 +568,19 @@ def test_damage_anywhere_is_one_sentence(tmp_path, name):
 def test_damaged_scanpaths_of_cat2000(tmp_path):
     pytest.importorskip('matio')
     source, archives, _ = fake.cat2000(tmp_path, scanpaths=True)
-    with zipfile.ZipFile(archives[0]) as z: members = {n: z.read(n) for n in z.namelist()}
+    with zipfile.ZipFile(archives[0]) as z:
+        members = {n: z.read(n) for n in z.namelist()}
     for content in fake.mat(other=1), b'garbage', members['trainSet/allFixData.mat'][:300]:
         fake.zipped(archives[0], members | {'trainSet/allFixData.mat': content})
-        with pytest.raises(ValueError, match='allFixData.mat cannot be read'): get(source, archives, tmp_path / 'root')
+        with pytest.raises(ValueError, match='allFixData.mat cannot be read'):
+            get(source, archives, tmp_path / 'root')
 
 
 def test_disk_check_counts_what_is_there(tmp_path, served, monkeypatch):
     source, handler, _ = served
     sources.fetch(source.files[0], tmp_path / 'root/.downloads/osie', quiet=True)
     monkeypatch.setattr(shutil, 'disk_usage', lambda _: shutil._ntuple_diskusage(9 << 30, 8 << 30, (1 << 20) - 9000))
-    get(source, (), tmp_path / 'root', quiet=True) # needs 1 MB, of which the archive is a part
+    get(source, (), tmp_path / 'root', quiet=True)  # needs 1 MB, of which the archive is a part
 
 
 def test_zip_by_another_name(tmp_path):
@@ -420,7 +594,8 @@ def test_damaged_download_is_not_remembered(tmp_path, served):
     source, handler, _ = served
     source = replace(source, files=(replace(source.files[0], digest=''),))
     handler.mood = 'wrong byte'
-    with pytest.raises(ConnectionError, match='damaged'): get(source, (), tmp_path / 'root', quiet=True)
+    with pytest.raises(ConnectionError, match='damaged'):
+        get(source, (), tmp_path / 'root', quiet=True)
     handler.mood = 'right'
     assert len(data.read_recording(get(source, (), tmp_path / 'root', quiet=True))) == 4
 
@@ -428,29 +603,43 @@ def test_damaged_download_is_not_remembered(tmp_path, served):
 def test_certificate_that_is_not_valid(tmp_path, monkeypatch):
     "Only a published checksum can stand in for it; the error says what is wrong."
     import gdown, requests
+
     source, archives, _ = fake.ALL['osie'](tmp_path)
     asked = []
+
     def download(url, output, verify=True, **_):
         asked.append(verify)
-        if verify: raise requests.exceptions.SSLError('self-signed')
+        if verify:
+            raise requests.exceptions.SSLError('self-signed')
         shutil.copy(archives[0], output)
+
     monkeypatch.setattr(gdown, 'download', download)
     file = sources.File('a.zip', ('https://x/a.zip',))
-    with pytest.raises(ConnectionError, match='its certificate is not valid'): sources.fetch(file, tmp_path / 'a', quiet=True, sleep=lambda s: None)
+    with pytest.raises(ConnectionError, match='its certificate is not valid'):
+        sources.fetch(file, tmp_path / 'a', quiet=True, sleep=lambda s: None)
     assert asked == [True]
-    assert sources.fetch(replace(file, digest='md5:' + data.checksum(archives[0], 'md5')), tmp_path / 'b', quiet=True).exists() and asked[1:] == [True, False]
+    assert sources.fetch(
+        replace(file, digest='md5:' + data.checksum(archives[0], 'md5')), tmp_path / 'b', quiet=True
+    ).exists() and asked[1:] == [True, False]
 
 
 def test_point_maps_of_any_grey_give_the_authors_marks(tmp_path):
     "Their code stretches FIWI's maps to 8 bits before it cuts them."
     source, archives, planted = fake.fiwi(tmp_path)
-    with zipfile.ZipFile(archives[0]) as z: members = {n: z.read(n) for n in z.namelist()}
+    with zipfile.ZipFile(archives[0]) as z:
+        members = {n: z.read(n) for n in z.namelist()}
     found = []
     for value in 1, 255:
-        faint = {n: fake.grey((np.array(Image.open(io.BytesIO(d))) > 0).astype(np.uint8) * np.uint8(value)) for n, d in members.items() if 'all5' in n}
+        faint = {
+            n: fake.grey((np.array(Image.open(io.BytesIO(d))) > 0).astype(np.uint8) * np.uint8(value))
+            for n, d in members.items()
+            if 'all5' in n
+        }
         fake.zipped(archives[0], members | faint)
         get(source, archives, tmp_path / f'root{value}')
-        found.append(data.load_dataset('fiwi', root=tmp_path / f'root{value}', protocol='authors', size=(41, 57)).maps(0)[1])
+        found.append(
+            data.load_dataset('fiwi', root=tmp_path / f'root{value}', protocol='authors', size=(41, 57)).maps(0)[1]
+        )
     assert torch.equal(*found) and found[0].sum() > 0
 
 
@@ -458,14 +647,16 @@ def test_authors_density_is_not_rounded(tmp_path):
     source, archives, _ = fake.salicon(tmp_path)
     get(source, archives, tmp_path / 'root')
     density = data.load_dataset('salicon', root=tmp_path / 'root', protocol='authors', size=(100, 130)).maps(0)[0] * 255
-    assert (density - density.round()).abs().max() > .1
+    assert (density - density.round()).abs().max() > 0.1
 
 
 def test_broken_page_is_named(tmp_path):
     source, archives, _ = fake.fiwi(tmp_path)
-    with zipfile.ZipFile(archives[0]) as z: members = {n: z.read(n) for n in z.namelist()}
+    with zipfile.ZipFile(archives[0]) as z:
+        members = {n: z.read(n) for n in z.namelist()}
     fake.zipped(archives[0], members | {'webpage/stimuli/page2.png': members['webpage/stimuli/page2.png'][:200]})
-    with pytest.raises(ValueError, match='page2.png'): get(source, archives, tmp_path / 'root')
+    with pytest.raises(ValueError, match='page2.png'):
+        get(source, archives, tmp_path / 'root')
 
 
 def test_picture_cache_of_a_killed_process_goes(tmp_path):
@@ -474,33 +665,47 @@ def test_picture_cache_of_a_killed_process_goes(tmp_path):
     cache.mkdir()
     left, fresh = cache / '.images_9x9-0.npy.99999', cache / '.images_9x9-0.npy.99998'
     left.touch(), fresh.touch()
-    os.utime(left, (0, 0)) # the other may still be written
+    os.utime(left, (0, 0))  # the other may still be written
     data.load_dataset('osie', root=tmp_path / 'root', size=(30, 40))
     assert not left.exists() and fresh.exists()
 
 
 # --- the network ---
 
+
 class Server(http.server.BaseHTTPRequestHandler):
     "Serves files of a folder; `mood` says how: right, cut, 429, html, wrong byte, no ranges, slow."
+
     folder, mood, asked = None, 'right', Counter()
-    def log_message(self, *_): pass
+
+    def log_message(self, *_):
+        pass
 
     def do_GET(self):
         self.asked[self.path] += 1
         body = (self.folder / self.path.rsplit('/', 1)[-1]).read_bytes()
         mood, first = self.mood, self.asked[self.path] == 1
         if mood == '429' and first:
-            self.send_response(429); self.send_header('Retry-After', '1'); self.end_headers(); return
-        if mood == 'always 429': self.send_response(429); self.end_headers(); return
-        if mood == 'html': body = b'<!DOCTYPE html><html>Too many users have viewed this file</html>'
-        if mood == 'wrong byte': body = body[:200] + bytes([body[200] ^ 1]) + body[201:]
+            self.send_response(429)
+            self.send_header('Retry-After', '1')
+            self.end_headers()
+            return
+        if mood == 'always 429':
+            self.send_response(429)
+            self.end_headers()
+            return
+        if mood == 'html':
+            body = b'<!DOCTYPE html><html>Too many users have viewed this file</html>'
+        if mood == 'wrong byte':
+            body = body[:200] + bytes([body[200] ^ 1]) + body[201:]
         start = int(self.headers['Range'][6:].split('-')[0]) if 'Range' in self.headers and mood != 'no ranges' else 0
         self.send_response(206 if start else 200)
-        if start: self.send_header('Content-Range', f'bytes {start}-{len(body) - 1}/{len(body)}')
-        self.send_header('Content-Length', str(len(body) - start)); self.end_headers()
+        if start:
+            self.send_header('Content-Range', f'bytes {start}-{len(body) - 1}/{len(body)}')
+        self.send_header('Content-Length', str(len(body) - start))
+        self.end_headers()
         body = body[start:]
-        self.wfile.write(body[:len(body) // 2] if mood in ('cut', 'no ranges') and self.asked[self.path] < 3 else body)
+        self.wfile.write(body[: len(body) // 2] if mood in ('cut', 'no ranges') and self.asked[self.path] < 3 else body)
 
 
 @pytest.fixture
@@ -512,7 +717,7 @@ def served(tmp_path, monkeypatch):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f'http://127.0.0.1:{server.server_port}'
     file = sources.File('osie.zip', (f'{url}/a/osie.zip',), digest='sha256:' + data.checksum(archives[0]))
-    monkeypatch.setattr(sources, 'fetch', functools.partial(sources.fetch, sleep=lambda s: time.sleep(min(s, .02))))
+    monkeypatch.setattr(sources, 'fetch', functools.partial(sources.fetch, sleep=lambda s: time.sleep(min(s, 0.02))))
     yield replace(source, files=(file,), megabytes=1), handler, url
     server.shutdown()
 
@@ -526,23 +731,39 @@ def test_download_in_spite_of_the_server(tmp_path, served, mood):
     assert sorted(f.name for f in (tmp_path / 'root/.downloads/osie').iterdir()) == ['.lock', 'SHA256SUMS', 'osie.zip']
 
 
-@pytest.mark.parametrize('mood, said', [('html', 'web page'), ('wrong byte', 'its sha256 is'), ('always 429', 'HTTP 429')])
+@pytest.mark.parametrize(
+    'mood, said', [('html', 'web page'), ('wrong byte', 'its sha256 is'), ('always 429', 'HTTP 429')]
+)
 def test_download_that_must_fail(tmp_path, served, mood, said):
     source, handler, url = served
     handler.mood = mood
-    with pytest.raises(ConnectionError, match=f'{said}.*--archive FILE') as e: get(source, (), tmp_path / 'root', quiet=True)
+    with pytest.raises(ConnectionError, match=f'{said}.*--archive FILE') as e:
+        get(source, (), tmp_path / 'root', quiet=True)
     assert '\n' not in str(e.value) and source.page in str(e.value) and not (tmp_path / 'root/osie').exists()
     assert not list((tmp_path / 'root').rglob('*.zip'))
     handler.mood = 'right'
-    assert len(data.read_recording(get(source, (), tmp_path / 'root', quiet=True))) == 4 # the next get completes
+    assert len(data.read_recording(get(source, (), tmp_path / 'root', quiet=True))) == 4  # the next get completes
 
 
 def test_server_that_is_gone_and_a_mirror(tmp_path, served):
     source, handler, url = served
     file = source.files[0]
-    gone = 'http://127.0.0.1:9/osie.zip' # nobody listens there
-    with pytest.raises(ConnectionError, match='the connection failed'): get(replace(source, files=(replace(file, urls=(gone,)),)), (), tmp_path / 'root', quiet=True)
-    assert len(data.read_recording(get(replace(source, files=(replace(file, urls=(gone, file.urls[0])),)), (), tmp_path / 'root', quiet=True))) == 4
+    gone = 'http://127.0.0.1:9/osie.zip'  # nobody listens there
+    with pytest.raises(ConnectionError, match='the connection failed'):
+        get(replace(source, files=(replace(file, urls=(gone,)),)), (), tmp_path / 'root', quiet=True)
+    assert (
+        len(
+            data.read_recording(
+                get(
+                    replace(source, files=(replace(file, urls=(gone, file.urls[0])),)),
+                    (),
+                    tmp_path / 'root',
+                    quiet=True,
+                )
+            )
+        )
+        == 4
+    )
 
 
 def test_optional_file_that_cannot_be_had(tmp_path, served):
@@ -556,18 +777,27 @@ def test_optional_file_that_cannot_be_had(tmp_path, served):
 def test_drive_and_dropbox_links_are_understood():
     "Only that the fetcher knows what they are; no network here."
     from gdown.parse_url import parse_url
+
     for s in sources.catalogue().values():
         for f in s.files:
             assert f.urls and all(re.match(r'https?://\S+$', u) for u in f.urls)
             for u in f.urls:
-                if 'drive.google' in u: assert parse_url(u)[0]
-                if 'dropbox' in u: assert u.endswith('dl=1')
+                if 'drive.google' in u:
+                    assert parse_url(u)[0]
+                if 'dropbox' in u:
+                    assert u.endswith('dl=1')
 
 
 # --- the command ---
 
+
 def command(*arguments, **env):
-    run = subprocess.run([sys.executable, '-c', 'from salnas.sources import main; main()', *map(str, arguments)], capture_output=True, text=True, env=os.environ | dict(PYTHONPATH=str(HERE)) | env)
+    run = subprocess.run(
+        [sys.executable, '-c', 'from salnas.sources import main; main()', *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=os.environ | dict(PYTHONPATH=str(HERE)) | env,
+    )
     return run.returncode, run.stdout, run.stderr
 
 
@@ -580,11 +810,22 @@ def test_command_lists_every_set(tmp_path):
 
 def test_command_says_one_sentence(tmp_path):
     (tmp_path / 'bad.zip').write_bytes(b'<html>')
-    for arguments, words in [(('get', 'osie', '--archive', tmp_path / 'bad.zip'), 'bad.zip is a web page'), (('get', 'osie', '--archive', tmp_path / 'none.zip'), 'none.zip'), (('get', 'oise'), 'unknown data set'),
-                             (('verify', 'osie'), 'salnas_data get osie'), (('show', 'osie'), 'salnas_data get osie'), (('get', 'salicon51'), 'reduced copy')]:
+    for arguments, words in [
+        (('get', 'osie', '--archive', tmp_path / 'bad.zip'), 'bad.zip is a web page'),
+        (('get', 'osie', '--archive', tmp_path / 'none.zip'), 'none.zip'),
+        (('get', 'oise'), 'unknown data set'),
+        (('verify', 'osie'), 'salnas_data get osie'),
+        (('show', 'osie'), 'salnas_data get osie'),
+        (('get', 'salicon51'), 'reduced copy'),
+    ]:
         code, out, err = command(*arguments, '--root', tmp_path / 'root')
         assert code == 1 and err.startswith(arguments[1] + ': ') and words in err and len(err.splitlines()) == 1, err
-    script = subprocess.run([sys.executable, HERE / 'data_scripts/osie.py', '--root', tmp_path / 'root', '--archive', tmp_path / 'bad.zip'], capture_output=True, text=True, env=os.environ | dict(PYTHONPATH=str(HERE)))
+    script = subprocess.run(
+        [sys.executable, HERE / 'data_scripts/osie.py', '--root', tmp_path / 'root', '--archive', tmp_path / 'bad.zip'],
+        capture_output=True,
+        text=True,
+        env=os.environ | dict(PYTHONPATH=str(HERE)),
+    )
     assert script.returncode == 1 and script.stderr.startswith('osie: ') and len(script.stderr.splitlines()) == 1
     assert not (tmp_path / 'root').exists()
 
@@ -593,12 +834,14 @@ def test_verify_and_show(tmp_path, capsys):
     source, archives, _ = fake.ALL['crowd'](tmp_path)
     root = tmp_path / 'root'
     folder = get(source, archives, root)
-    with pytest.raises(SystemExit): sources.main(['verify', 'crowd', '--root', str(root)]) # four pictures are no EyeCrowd
+    with pytest.raises(SystemExit):
+        sources.main(['verify', 'crowd', '--root', str(root)])  # four pictures are no EyeCrowd
     assert 'BAD  images: 4, expected 500' in capsys.readouterr().out
     sources.main(['show', 'crowd', '--root', str(root), '--out', str(tmp_path / 'sheet.png'), '--n', '3'])
     assert min(Image.open(tmp_path / 'sheet.png').size) > 200
     (folder / 'fixations.npz').write_bytes((folder / 'fixations.npz').read_bytes()[:-40])
-    with pytest.raises(SystemExit): sources.main(['verify', 'crowd', '--root', str(root)])
+    with pytest.raises(SystemExit):
+        sources.main(['verify', 'crowd', '--root', str(root)])
     assert 'prepare it again' in capsys.readouterr().err
 
 
@@ -613,7 +856,14 @@ def test_every_script_says_what_it_must():
     found = sources.catalogue()
     assert tuple(found) == data.KNOWN and {p.stem for p in (HERE / 'data_scripts').glob('*.py')} <= {*found}
     for s in found.values():
-        assert s.citation and s.licence and s.page.startswith('http') and s.expected['images'] > s.authors['n_train'] and s.pixels_per_degree_source and s.edition
+        assert (
+            s.citation
+            and s.licence
+            and s.page.startswith('http')
+            and s.expected['images'] > s.authors['n_train']
+            and s.pixels_per_degree_source
+            and s.edition
+        )
         json.dumps(s.meta)
 
 
@@ -630,8 +880,13 @@ def test_pysaliency_there_and_back(tmp_path):
         key = lambda q: sorted((int(q.subject[k]), round(q.x[k], 9), round(q.y[k], 9)) for k in q.rows(i))
         assert key(back) == key(r)
         # and each in the pixel that pysaliency cuts it to
-        assert sorted(zip(fixations.x_int[fixations.n == i], fixations.y_int[fixations.n == i])) == sorted((int(np.floor(x + .5)), int(np.floor(y + .5))) for x, y in r.points(i))
-    plain = pysaliency.Stimuli([np.zeros((9, 12, 3), np.uint8)] * 3), pysaliency.Fixations.create_without_history([1.5, 2.5], [3.5, 4.5], [0, 2])
+        assert sorted(zip(fixations.x_int[fixations.n == i], fixations.y_int[fixations.n == i])) == sorted(
+            (int(np.floor(x + 0.5)), int(np.floor(y + 0.5))) for x, y in r.points(i)
+        )
+    plain = (
+        pysaliency.Stimuli([np.zeros((9, 12, 3), np.uint8)] * 3),
+        pysaliency.Fixations.create_without_history([1.5, 2.5], [3.5, 4.5], [0, 2]),
+    )
     data.from_pysaliency(tmp_path / 'root/arrays', *plain, pixels_per_degree=4)
     assert data.load_recording('arrays', tmp_path / 'root').points(2).tolist() == [[2, 4]]
 
@@ -639,8 +894,28 @@ def test_pysaliency_there_and_back(tmp_path):
 def test_train_command_feeds_authors_data_with_their_normalisation(tmp_path):
     from salnas import selfkd
     from salnas.training import load_checkpoint
+
     source, archives, _ = fake.nested(tmp_path, 'osie', n=8)
     get(replace(source, authors=source.authors | dict(n_train=5)), archives, tmp_path / 'root')
-    for protocol, mean in (('authors', [.5] * 3), ('native', [.485, .456, .406])):
-        selfkd.main(['--dataset', 'osie', '--data-root', str(tmp_path / 'root'), '--profile', 'smoke', '--kd', 'none', '--protocol', protocol, '--output-dir', str(tmp_path / protocol), '--set', 'epochs=1', 'batch_size=4', 'n_random=0'])
+    for protocol, mean in (('authors', [0.5] * 3), ('native', [0.485, 0.456, 0.406])):
+        selfkd.main(
+            [
+                '--dataset',
+                'osie',
+                '--data-root',
+                str(tmp_path / 'root'),
+                '--profile',
+                'smoke',
+                '--kd',
+                'none',
+                '--protocol',
+                protocol,
+                '--output-dir',
+                str(tmp_path / protocol),
+                '--set',
+                'epochs=1',
+                'batch_size=4',
+                'n_random=0',
+            ]
+        )
         assert load_checkpoint(tmp_path / protocol / 'largest/net.safetensors').mean.tolist() == pytest.approx(mean)

@@ -1,4 +1,5 @@
 "The supernet against outside oracles: the authors' maps, torchvision's features, and its own extracted networks."
+
 import json
 from pathlib import Path
 
@@ -13,7 +14,11 @@ from salnas.supernet import Supernet
 
 ORACLES = Path(__file__).parent / 'oracles'
 GOLDEN = np.load(ORACLES / 'golden_supernet.npz')
-SMALL = {'alphanet': (96, 128), 'mobilenetv2': (96, 128), 'tiny': (64, 96)}  # resolutions that keep 50 networks per space quick
+SMALL = {
+    'alphanet': (96, 128),
+    'mobilenetv2': (96, 128),
+    'tiny': (64, 96),
+}  # resolutions that keep 50 networks per space quick
 
 
 @pytest.fixture(scope='module')
@@ -32,7 +37,8 @@ def test_maps_are_the_authors(authors_supernet, i):
     arch = Arch.from_authors(json.loads(str(GOLDEN[f'arch_{i}'])))
     net = authors_supernet.extract(arch).double()
     x = torch.as_tensor(image({256: (192, 256), 384: (288, 384)}[arch.resolution])).double()
-    with torch.no_grad(): logits = net(x, logits=True)
+    with torch.no_grad():
+        logits = net(x, logits=True)
     ours = nn.functional.interpolate(logits[None], (96, 128), mode='bilinear', align_corners=False).squeeze().numpy()
     theirs = GOLDEN[f'out_{i}'].squeeze()
     difference = np.abs(ours - theirs).max() / theirs.std()
@@ -46,9 +52,14 @@ def test_extract_computes_what_the_supernet_computes(space):
     g = torch.Generator().manual_seed(0)
     for m in net.modules():
         if isinstance(m, nn.BatchNorm2d):
-            for t, low, high in ((m.weight, .5, 1.5), (m.bias, -.5, .5), (m.running_mean, -.2, .2), (m.running_var, .5, 1.5)):
+            for t, low, high in (
+                (m.weight, 0.5, 1.5),
+                (m.bias, -0.5, 0.5),
+                (m.running_mean, -0.2, 0.2),
+                (m.running_var, 0.5, 1.5),
+            ):
                 t.data.uniform_(low, high, generator=g)
-    x, worst, maps = torch.randn(2, 3, 72, 96, generator=g), 0., {}
+    x, worst, maps = torch.randn(2, 3, 72, 96, generator=g), 0.0, {}
     total = sum(p.numel() for p in net.parameters())
     with torch.no_grad():
         for _ in range(50):
@@ -71,18 +82,21 @@ def test_gradients_reach_the_shared_weights_alike():
     sub = net.extract(arch)
     sub(x).square().sum().backward(), net(x, arch).square().sum().backward()
     ours, theirs = net.decoder[3].conv.weight.grad, sub.decoder[3].conv.weight.grad
-    assert torch.allclose(ours[:theirs.shape[0], :theirs.shape[1]], theirs, rtol=1e-3, atol=1e-5 * theirs.abs().max())
+    assert torch.allclose(ours[: theirs.shape[0], : theirs.shape[1]], theirs, rtol=1e-3, atol=1e-5 * theirs.abs().max())
 
 
 def test_a_file_with_more_than_tensors_is_not_executed(tmp_path):
     import pickle
+
     marker = tmp_path / 'executed'
 
     class Evil:
-        def __reduce__(self): return (Path.touch, (marker,))
+        def __reduce__(self):
+            return (Path.touch, (marker,))
 
     (tmp_path / 'evil.pth').write_bytes(pickle.dumps(Evil()))
     torch.save({'student': Evil()}, tmp_path / 'evil2.pth')
     for name in ('evil.pth', 'evil2.pth'):
-        with pytest.raises(ValueError, match='was not read'): Supernet(SPACES['tiny']()).load_encoder(tmp_path / name)
+        with pytest.raises(ValueError, match='was not read'):
+            Supernet(SPACES['tiny']()).load_encoder(tmp_path / name)
     assert not marker.exists()

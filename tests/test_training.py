@@ -1,4 +1,5 @@
 "Training as a user starts it: several processes, the command line, the published recipe."
+
 import json
 import os
 import re
@@ -21,7 +22,13 @@ HERE, BIN = Path(__file__).parent, Path(sys.executable).parent
 
 
 def run(*command, **env):
-    done = subprocess.run(list(map(str, command)), env=os.environ | {'OMP_NUM_THREADS': '1'} | env, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(
+        list(map(str, command)),
+        env=os.environ | {'OMP_NUM_THREADS': '1'} | env,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return done.stdout
 
@@ -33,27 +40,56 @@ def test_two_processes_compute_the_gradients_of_one(tmp_path, kd, each):
     run(BIN / 'torchrun', '--nproc-per-node', 2, HERE / 'two_processes.py', tmp_path / 'two', kd, each)
     one, *two = (torch.load(tmp_path / f, weights_only=True) for f in ('one.0.pt', 'two.0.pt', 'two.1.pt'))
     skipped, steps = [1, 0] if kd == 'poisoned' else [0, 0], 2 * (3 // each)
-    for t in (one, *two): assert len(t['gradients']) == steps - sum(skipped) and t['skipped'] == skipped
-    errors = [((a - b).abs().max() / a.abs().max()).item() for t in two for a, b in zip(one['gradients'], t['gradients'])]
-    print(f'{kd}, {each} each: largest difference of a gradient {max(errors):.1e} of the largest gradient, over {len(one["gradients"])} steps')
+    for t in (one, *two):
+        assert len(t['gradients']) == steps - sum(skipped) and t['skipped'] == skipped
+    errors = [
+        ((a - b).abs().max() / a.abs().max()).item() for t in two for a, b in zip(one['gradients'], t['gradients'])
+    ]
+    print(
+        f'{kd}, {each} each: largest difference of a gradient {max(errors):.1e} of the largest gradient, over {len(one["gradients"])} steps'
+    )
     assert max(errors) < 1e-5
-    assert all(torch.equal(two[0]['weights'][k], two[1]['weights'][k]) for k in one['weights'])  # the processes agree to the last bit
+    assert all(
+        torch.equal(two[0]['weights'][k], two[1]['weights'][k]) for k in one['weights']
+    )  # the processes agree to the last bit
 
 
-class Stop(Exception): pass
+class Stop(Exception):
+    pass
 
 
-@pytest.mark.parametrize('kd, options, changes', [
-    ('none', {}, {}), ('ps-kd', {}, {}), ('pkd', {}, dict(optimizer='sgd', precision='bf16', lr_encoder=.01, lr_decoder=.01)), ('multi-step', {}, {}),
-    ('self-kd', {}, dict(precision='fp16')), ('self-kd', {'teacher': 'last'}, {}), ('self-kd', {'teacher': 'best'}, {}), ('self-kd', {'teacher': 'ema'}, {}),
-    ('self-kd', {'teacher': 'ema', 'protocol': 'authors'}, {}), ('pkd', {'protocol': 'authors'}, {}), ('ps-kd', {'protocol': 'authors'}, {})], ids=str)
+@pytest.mark.parametrize(
+    'kd, options, changes',
+    [
+        ('none', {}, {}),
+        ('ps-kd', {}, {}),
+        ('pkd', {}, dict(optimizer='sgd', precision='bf16', lr_encoder=0.01, lr_decoder=0.01)),
+        ('multi-step', {}, {}),
+        ('self-kd', {}, dict(precision='fp16')),
+        ('self-kd', {'teacher': 'last'}, {}),
+        ('self-kd', {'teacher': 'best'}, {}),
+        ('self-kd', {'teacher': 'ema'}, {}),
+        ('self-kd', {'teacher': 'ema', 'protocol': 'authors'}, {}),
+        ('pkd', {'protocol': 'authors'}, {}),
+        ('ps-kd', {'protocol': 'authors'}, {}),
+    ],
+    ids=str,
+)
 def test_resume_is_exact_with_every_teacher(tmp_path, kd, options, changes):
     "Three epochs at once, and three that are stopped in the middle of the second."
     part = SaliencyDataset(popout(n=16), 'train', (48, 64), options.get('protocol', 'native'))
     settings = named_profile('smoke', epochs=3, batch_size=4, n_random=0, calibration=8, **changes)
     space = tiny_space((64,))
     if kd == 'multi-step':
-        fit(Supernet(space, seed=9), part, part, settings=settings, output_dir=tmp_path / 'teacher', progress=False, every_epoch=True)
+        fit(
+            Supernet(space, seed=9),
+            part,
+            part,
+            settings=settings,
+            output_dir=tmp_path / 'teacher',
+            progress=False,
+            every_epoch=True,
+        )
         options = {'folder': tmp_path / 'teacher'}
 
     def train(out, stop=0, resume=False):
@@ -63,12 +99,16 @@ def test_resume_is_exact_with_every_teacher(tmp_path, kd, options, changes):
         def step_end(student):
             listen(student)
             steps.append(1)
-            if len(steps) == stop: raise Stop
+            if len(steps) == stop:
+                raise Stop
+
         teacher.step_end = step_end
         history = fit(net, part, part, teacher, settings, 0, out, progress=False, resume=resume, save_every=1)
         return history.drop(columns='seconds'), net.state_dict(), len(steps)
+
     history, weights, steps = train(tmp_path / 'whole')
-    with pytest.raises(Stop): train(tmp_path / 'broken', stop=steps // 2 + 1)
+    with pytest.raises(Stop):
+        train(tmp_path / 'broken', stop=steps // 2 + 1)
     again, resumed, left = train(tmp_path / 'broken', resume=True)
     assert left == steps - steps // 2  # the step that was broken off is made again, those before are not
     pd.testing.assert_frame_equal(history, again, check_exact=True)
@@ -78,16 +118,47 @@ def test_resume_is_exact_with_every_teacher(tmp_path, kd, options, changes):
 def test_resume_refuses_another_start(tmp_path):
     "Other weights at the start are another run, also when all settings are the same."
     part = SaliencyDataset(popout(n=16), 'train', (48, 64))
-    start = lambda seed, resume: fit(Supernet(tiny_space(), seed=seed), part, part, settings=named_profile('smoke', epochs=1, n_random=0), output_dir=tmp_path, progress=False, resume=resume)
+    start = lambda seed, resume: fit(
+        Supernet(tiny_space(), seed=seed),
+        part,
+        part,
+        settings=named_profile('smoke', epochs=1, n_random=0),
+        output_dir=tmp_path,
+        progress=False,
+        resume=resume,
+    )
     start(0, False)
-    with pytest.raises(ValueError, match='initial weights'): start(1, True)
-    with pytest.raises(ValueError, match='need an output_dir'): fit(Supernet(tiny_space()), part, part, resume=True)
+    with pytest.raises(ValueError, match='initial weights'):
+        start(1, True)
+    with pytest.raises(ValueError, match='need an output_dir'):
+        fit(Supernet(tiny_space()), part, part, resume=True)
 
 
 def test_the_command_trains_alone_and_under_torchrun_and_resumes(tmp_path):
-    common = ['--profile', 'smoke', '--kd', 'self-kd', '--kd-set', 'teacher=ema', '--resume', '--set', 'epochs=2', 'batch_size=8', 'calibration=16']
+    common = [
+        '--profile',
+        'smoke',
+        '--kd',
+        'self-kd',
+        '--kd-set',
+        'teacher=ema',
+        '--resume',
+        '--set',
+        'epochs=2',
+        'batch_size=8',
+        'calibration=16',
+    ]
     alone = run(BIN / 'salnas_train', *common, 'accumulate=2', '--output-dir', tmp_path / 'alone')
-    both = run(BIN / 'torchrun', '--nproc-per-node', 2, '--no-python', BIN / 'salnas_train', *common, '--output-dir', tmp_path / 'both')
+    both = run(
+        BIN / 'torchrun',
+        '--nproc-per-node',
+        2,
+        '--no-python',
+        BIN / 'salnas_train',
+        *common,
+        '--output-dir',
+        tmp_path / 'both',
+    )
     metrics = {k: json.loads((tmp_path / k / 'largest/result.json').read_text())['metrics'] for k in ('alone', 'both')}
     assert metrics['alone'] == pytest.approx(metrics['both'], rel=1e-3)
     assert alone.count('CC') == 2 and both.count('CC') == 2  # only the first process reports
@@ -95,29 +166,61 @@ def test_the_command_trains_alone_and_under_torchrun_and_resumes(tmp_path):
     assert [r['epoch'] for r in rows] == [0, 1]
     log = (tmp_path / 'alone/log.jsonl').read_bytes()
     assert run(BIN / 'salnas_train', *common, 'accumulate=2', '--output-dir', tmp_path / 'alone') == alone
-    assert (tmp_path / 'alone/log.jsonl').read_bytes() == log  # finished: nothing was trained again, or the seconds would differ
+    assert (
+        tmp_path / 'alone/log.jsonl'
+    ).read_bytes() == log  # finished: nothing was trained again, or the seconds would differ
     assert load_checkpoint(tmp_path / 'alone/largest/net.safetensors').arch
 
 
-@pytest.mark.parametrize('arguments, word', [(['--set', 'epoch=3'], 'epoch'), (['--set', 'epochs'], 'NAME=VALUE'), (['--kd-set', 'alpha=.5'], 'none has no option alpha'), (['--kd', 'multi-step'], 'folder='), (['--set', 'epochs=abc'], 'of type int'),
-                                             (['--kd', 'multi-step', '--protocol', 'authors'], 'native')])
+@pytest.mark.parametrize(
+    'arguments, word',
+    [
+        (['--set', 'epoch=3'], 'epoch'),
+        (['--set', 'epochs'], 'NAME=VALUE'),
+        (['--kd-set', 'alpha=.5'], 'none has no option alpha'),
+        (['--kd', 'multi-step'], 'folder='),
+        (['--set', 'epochs=abc'], 'of type int'),
+        (['--kd', 'multi-step', '--protocol', 'authors'], 'native'),
+    ],
+)
 def test_the_command_refuses_what_it_does_not_know(tmp_path, arguments, word):
-    with pytest.raises((SystemExit, ValueError), match=re.escape(word)): main(['--output-dir', str(tmp_path), *arguments])
+    with pytest.raises((SystemExit, ValueError), match=re.escape(word)):
+        main(['--output-dir', str(tmp_path), *arguments])
 
 
 def test_the_published_recipe_runs(tmp_path):
     "Two steps of the `paper` profile in the paper's space, from a file with the names and shapes of AlphaNet's checkpoint; batches of 2 instead of 64, bfloat16."
     reference = Supernet(alphanet_space(), seed=3)
     own, generator = reference.state_dict(), torch.Generator().manual_seed(0)
-    state = {f'module.{theirs}': own[ours] * (1 + .1 * torch.rand(own[ours].shape, generator=generator)) for ours, theirs in _authors_names(reference.plan, decoder=False).items()}
+    state = {
+        f'module.{theirs}': own[ours] * (1 + 0.1 * torch.rand(own[ours].shape, generator=generator))
+        for ours, theirs in _authors_names(reference.plan, decoder=False).items()
+    }
     torch.save({'state_dict': state}, tmp_path / 'alphanet_pretrained.pth.tar')
     net = Supernet(alphanet_space(), seed=0).load_encoder(tmp_path / 'alphanet_pretrained.pth.tar')
-    assert torch.equal(net.first.conv.weight, state['module.first_conv.conv.conv.weight']) and not torch.equal(net.decoder[0].conv.weight, reference.decoder[0].conv.weight)
+    assert torch.equal(net.first.conv.weight, state['module.first_conv.conv.conv.weight']) and not torch.equal(
+        net.decoder[0].conv.weight, reference.decoder[0].conv.weight
+    )
     settings = replace(named_profile('paper', 'alphanet'), epochs=2, batch_size=2, calibration=2)
-    assert (settings.optimizer, settings.lr_encoder, settings.lr_decoder, settings.weight_decay, settings.clip, settings.precision) == ('sgd', .1, .1, 1e-5, 1., 'fp16')
-    assert (settings.size, settings.n_random, settings.jitter, settings.dropout, settings.drop_connect) == ((288, 384), 2, True, .2, .2)
+    assert (
+        settings.optimizer,
+        settings.lr_encoder,
+        settings.lr_decoder,
+        settings.weight_decay,
+        settings.clip,
+        settings.precision,
+    ) == ('sgd', 0.1, 0.1, 1e-5, 1.0, 'fp16')
+    assert (settings.size, settings.n_random, settings.jitter, settings.dropout, settings.drop_connect) == (
+        (288, 384),
+        2,
+        True,
+        0.2,
+        0.2,
+    )
     train, val = (SaliencyDataset(popout(n=4, seed=1), split, settings.size) for split in ('train', 'val'))
     before = net.first.conv.weight.clone()
-    history = fit(net, train, val, SelfKD(), replace(settings, precision='bf16'), progress=False)  # float16 is slow on a CPU; its scaler is tested in the notebook
+    history = fit(
+        net, train, val, SelfKD(), replace(settings, precision='bf16'), progress=False
+    )  # float16 is slow on a CPU; its scaler is tested in the notebook
     assert torch.isfinite(torch.tensor(history[['loss_max', 'loss_random', 'loss_min', 'score']].to_numpy())).all()
-    assert not torch.equal(before, net.first.conv.weight) and history.lr.iloc[0] == .1
+    assert not torch.equal(before, net.first.conv.weight) and history.lr.iloc[0] == 0.1

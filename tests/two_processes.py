@@ -3,6 +3,7 @@
     python tests/two_processes.py OUT KD BATCHES_PER_PROCESS
 
 KD `poisoned`: the target of the second step's second batch is not a number."""
+
 import sys
 
 import torch
@@ -26,15 +27,32 @@ def step_end(student):
 
 def targets(images, density, fixations, epoch):
     calls.append(1)
-    if len(calls) == 2 and accumulate == 1 and rank == 1 or len(calls) == 4 and world == 1: density = density * float('nan')
+    if len(calls) == 2 and accumulate == 1 and rank == 1 or len(calls) == 4 and world == 1:
+        density = density * float('nan')
     return clean(images, density, fixations, epoch)
 
 
 kd.step_end = step_end
-if name == 'poisoned': kd.targets = targets
-settings = Settings(epochs=2, batch_size=4, accumulate=accumulate, n_random=1, calibration=16, lr_encoder=1e-4, lr_decoder=1e-4, nonfinite='skip' if name == 'poisoned' else 'stop')
+if name == 'poisoned':
+    kd.targets = targets
+settings = Settings(
+    epochs=2,
+    batch_size=4,
+    accumulate=accumulate,
+    n_random=1,
+    calibration=16,
+    lr_encoder=1e-4,
+    lr_decoder=1e-4,
+    nonfinite='skip' if name == 'poisoned' else 'stop',
+)
 with distributed():
-    rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if torch.distributed.is_initialized() else (0, 1)
+    rank, world = (
+        (torch.distributed.get_rank(), torch.distributed.get_world_size())
+        if torch.distributed.is_initialized()
+        else (0, 1)
+    )
     net = Supernet(tiny_space(), seed=rank)  # the first process's weights count
     history = fit(net, part, part, kd, settings, seed=5, progress=False)
-torch.save({'gradients': gradients, 'weights': net.state_dict(), 'skipped': history.skipped.tolist()}, f'{out}.{rank}.pt')
+torch.save(
+    {'gradients': gradients, 'weights': net.state_dict(), 'skipped': history.skipped.tolist()}, f'{out}.{rank}.pt'
+)

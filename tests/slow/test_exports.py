@@ -1,4 +1,5 @@
 "Exports of the largest, the smallest and five random networks of two spaces, for pictures of both sizes: ONNX Runtime and OpenVINO against PyTorch."
+
 import numpy as np
 import pytest
 import torch
@@ -17,18 +18,34 @@ def test_exports_agree(tmp_path, name, size):
     space, rng = named_space(name), np.random.default_rng(0)
     supernet, pictures = Supernet(space, seed=0), load_dataset('popout', size=size)
     images = torch.stack([pictures.image(k) for k in range(2)])
-    for which, arch in [('largest', space.max()), ('smallest', space.min()), *((f'random {i}', space.sample(rng)) for i in range(5))]:
+    for which, arch in [
+        ('largest', space.max()),
+        ('smallest', space.min()),
+        *((f'random {i}', space.sample(rng)) for i in range(5)),
+    ]:
         net = calibrated(supernet, pictures, arch, 16)
-        efficiency.to_openvino(net, tmp_path / 'net.xml', size) # by way of ONNX, which is checked too
+        efficiency.to_openvino(net, tmp_path / 'net.xml', size)  # by way of ONNX, which is checked too
         efficiency.to_onnx(net, tmp_path / 'net.onnx', size)
-        found = {k: efficiency.agreement(efficiency.load_exported(tmp_path / f, 1, p), net, size, images) for k, f, p in (('onnx', 'net.onnx', 'fp32'), ('openvino', 'net.xml', 'fp32'), ('openvino bf16', 'net.xml', 'bf16'))}
-        print(f'{name} {size} {which}:', '; '.join(f'{k} {a.max_abs:.1e}, CC {a.cc:.6f}' for k, a in found.items()), flush=True)
-        assert found['onnx'].max_abs < 1e-4 and found['openvino'].max_abs < 1e-4 and found['openvino bf16'].cc > .98
+        found = {
+            k: efficiency.agreement(efficiency.load_exported(tmp_path / f, 1, p), net, size, images)
+            for k, f, p in (
+                ('onnx', 'net.onnx', 'fp32'),
+                ('openvino', 'net.xml', 'fp32'),
+                ('openvino bf16', 'net.xml', 'bf16'),
+            )
+        }
+        print(
+            f'{name} {size} {which}:',
+            '; '.join(f'{k} {a.max_abs:.1e}, CC {a.cc:.6f}' for k, a in found.items()),
+            flush=True,
+        )
+        assert found['onnx'].max_abs < 1e-4 and found['openvino'].max_abs < 1e-4 and found['openvino bf16'].cc > 0.98
 
 
 def test_compiled_network_computes_the_same():
     space = named_space('tiny')
     net = calibrated(Supernet(space, seed=0), load_dataset('popout', size=(96, 128)), space.max(), 16)
     x = torch.randn(1, 3, 96, 128, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad(): want = net(x)
+    with torch.no_grad():
+        want = net(x)
     assert (efficiency.optimize(net, compile=True)(x) - want).abs().max() < 1e-4

@@ -1,4 +1,5 @@
 "A training that is killed again and again ends at the weights of one that was left alone."
+
 import json
 import os
 import random
@@ -10,13 +11,37 @@ import torch
 
 from salnas.training import load_checkpoint
 
-COMMAND = [sys.executable, '-c', 'from salnas.selfkd import main; main()', '--profile', 'smoke', '--kd', 'self-kd', '--set', 'epochs=4', 'n_random=0', '--resume', '--save-every', '1']
+COMMAND = [
+    sys.executable,
+    '-c',
+    'from salnas.selfkd import main; main()',
+    '--profile',
+    'smoke',
+    '--kd',
+    'self-kd',
+    '--set',
+    'epochs=4',
+    'n_random=0',
+    '--resume',
+    '--save-every',
+    '1',
+]
 
 
-def start(out): return subprocess.Popen([*COMMAND, '--output-dir', str(out)], env=os.environ | {'OMP_NUM_THREADS': '1'}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def start(out):
+    return subprocess.Popen(
+        [*COMMAND, '--output-dir', str(out)],
+        env=os.environ | {'OMP_NUM_THREADS': '1'},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
-def log(out): return [{k: v for k, v in json.loads(line).items() if k != 'seconds'} for line in (out / 'log.jsonl').read_text().splitlines()]
+def log(out):
+    return [
+        {k: v for k, v in json.loads(line).items() if k != 'seconds'}
+        for line in (out / 'log.jsonl').read_text().splitlines()
+    ]
 
 
 def steps(out):
@@ -31,10 +56,13 @@ def test_kill_9_at_ten_random_moments(tmp_path):
     assert start(whole).wait() == 0
     assert steps(whole) == 52
     killed = []
-    for moment in (4 * i + rng.randrange(6) for i in range(10)):  # over the whole run, so that every epoch and every state of the teacher is met
+    for moment in (
+        4 * i + rng.randrange(6) for i in range(10)
+    ):  # over the whole run, so that every epoch and every state of the teacher is met
         process = start(broken)
-        while process.poll() is None and steps(broken) < moment: time.sleep(.005)
-        time.sleep(rng.uniform(0, .1))
+        while process.poll() is None and steps(broken) < moment:
+            time.sleep(0.005)
+        time.sleep(rng.uniform(0, 0.1))
         process.kill()
         assert process.wait() == -9
         killed.append(steps(broken))

@@ -1,4 +1,5 @@
 """`get` and `verify` that are killed at any moment: nothing half-made can be loaded, and the next `get` completes."""
+
 import http.server
 import os
 import random
@@ -35,20 +36,24 @@ print('verified', flush=True)
 
 class Slow(http.server.BaseHTTPRequestHandler):
     "Serves one file, a part at a time, from wherever it is asked to."
-    def log_message(self, *_): pass
+
+    def log_message(self, *_):
+        pass
 
     def do_GET(self):
         start = int(self.headers['Range'][6:].split('-')[0]) if 'Range' in self.headers else 0
         self.send_response(206 if start else 200)
-        if start: self.send_header('Content-Range', f'bytes {start}-{len(self.body) - 1}/{len(self.body)}')
+        if start:
+            self.send_header('Content-Range', f'bytes {start}-{len(self.body) - 1}/{len(self.body)}')
         self.send_header('Content-Length', str(len(self.body) - start))
         self.end_headers()
         try:
             for at in range(start, len(self.body), len(self.body) // 40 + 1):
-                self.wfile.write(self.body[at:at + len(self.body) // 40 + 1])
+                self.wfile.write(self.body[at : at + len(self.body) // 40 + 1])
                 self.wfile.flush()
-                time.sleep(.01)
-        except OSError: pass # the other side was killed
+                time.sleep(0.01)
+        except OSError:
+            pass  # the other side was killed
 
 
 @pytest.mark.parametrize('overwrite', [False, True])
@@ -59,29 +64,52 @@ def test_kill_9_at_random_moments(tmp_path, overwrite):
     server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Slow)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     root = tmp_path / 'root'
-    code = CODE.format(tests=str(HERE), url=f'http://127.0.0.1:{server.server_port}/osie.zip', digest='sha256:' + data.checksum(archives[0]), root=str(root), overwrite=overwrite)
-    def start(): # returns when the modules are loaded, so that kills fall into the work
-        p = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True, env=os.environ | dict(OMP_NUM_THREADS='1', PYTHONPATH=str(HERE.parent)))
+    code = CODE.format(
+        tests=str(HERE),
+        url=f'http://127.0.0.1:{server.server_port}/osie.zip',
+        digest='sha256:' + data.checksum(archives[0]),
+        root=str(root),
+        overwrite=overwrite,
+    )
+
+    def start():  # returns when the modules are loaded, so that kills fall into the work
+        p = subprocess.Popen(
+            [sys.executable, '-c', code],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | dict(OMP_NUM_THREADS='1', PYTHONPATH=str(HERE.parent)),
+        )
         assert p.stdout.readline() == 'started\n'
         return p
+
     process, began = start(), time.perf_counter()
-    assert process.wait() == 0 # as long as it takes when left alone; and what is replaced below
+    assert process.wait() == 0  # as long as it takes when left alone; and what is replaced below
     length, rng, left = time.perf_counter() - began, random.Random(int(overwrite)), []
     for k in range(10):
-        if not overwrite: shutil.rmtree(root / 'osie', ignore_errors=True)
-        if k % 2 == 0: shutil.rmtree(root / '.downloads', ignore_errors=True) # from the start; else from what is there
+        if not overwrite:
+            shutil.rmtree(root / 'osie', ignore_errors=True)
+        if k % 2 == 0:
+            shutil.rmtree(root / '.downloads', ignore_errors=True)  # from the start; else from what is there
         process = start()
-        time.sleep(rng.uniform(0, length * (1 if k % 2 == 0 else .5)))
+        time.sleep(rng.uniform(0, length * (1 if k % 2 == 0 else 0.5)))
         process.kill()
         process.wait()
         left.append(sorted(f.name for f in root.iterdir() if f.name != '.downloads'))
-        if (root / 'osie').exists(): # then it is whole
-            assert len(data.load_recording('osie', root)) == 400 and sources.verify('osie', root).set_index('check').ok[['checksums', 'files', 'picture sizes']].all()
+        if (root / 'osie').exists():  # then it is whole
+            assert (
+                len(data.load_recording('osie', root)) == 400
+                and sources.verify('osie', root).set_index('check').ok[['checksums', 'files', 'picture sizes']].all()
+            )
         else:
-            with pytest.raises(FileNotFoundError): data.load_recording('osie', root)
+            with pytest.raises(FileNotFoundError):
+                data.load_recording('osie', root)
     print(f'{length:.1f} s of work; left by the kills:', *left, sep='\n  ')
-    assert overwrite or any('osie' not in names for names in left) # some of them came in time
+    assert overwrite or any('osie' not in names for names in left)  # some of them came in time
     assert start().wait() == 0
-    assert {n: len(planted[n]) for n in planted} == {n: int((data.load_recording('osie', root).image_id == i).sum()) for i, n in enumerate(sorted(planted))}
-    assert sorted(f.name for f in root.iterdir()) == ['.downloads', 'osie'] and not list((root / '.downloads').rglob('*.part'))
+    assert {n: len(planted[n]) for n in planted} == {
+        n: int((data.load_recording('osie', root).image_id == i).sum()) for i, n in enumerate(sorted(planted))
+    }
+    assert sorted(f.name for f in root.iterdir()) == ['.downloads', 'osie'] and not list(
+        (root / '.downloads').rglob('*.part')
+    )
     server.shutdown()
