@@ -373,7 +373,7 @@ def test_optuna_sees_the_study(tmp_path):
     for t in study.trials:
         assert (t.state.name == 'COMPLETE') == (t.params['resolution'] == 64) and set(t.params) == set(SPACE.genes)
     done = [t for t in study.trials if t.state.name == 'COMPLETE']
-    assert done and all(t.values[1] == macs(SPACE._arch([t.params[g] for g in SPACE.genes])) for t in done)
+    assert done and all(t.values[1] == macs(SPACE.arch([t.params[g] for g in SPACE.genes])) for t in done)
 
 
 def test_damaged_files(tmp_path):
