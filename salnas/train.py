@@ -8,12 +8,12 @@ from __future__ import annotations
 import argparse
 import ast
 import os
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import torch
 
-from .data import load_dataset
+from .data import SaliencyDataset, load_dataset
 from .selfkd import KDS, NoKD, named_kd
 from .space import SPACES, Arch, SearchSpace, named_space
 from .supernet import Network, Subnet, Supernet, macs, parameters
@@ -127,6 +127,13 @@ def _chosen(a) -> tuple[SearchSpace, Arch | None, Settings, NoKD]:
         options['protocol'] = 'authors'
     return space, arch, settings, named_kd(a.kd, **options)
 
+# %% ../nbs/workshop/train.ipynb #4bc869e4
+def _parts(a, settings) -> list[SaliencyDataset]:
+    "Training, validation and test part, in the sizes of the protocol or in the one that was asked for."
+    theirs = a.protocol == 'authors' and 'size' not in named_values(a.set)
+    size = None if theirs else tuple(settings.size)
+    return [load_dataset(a.dataset, split, a.data_root, size, a.protocol) for split in ('train', 'val', 'test')]
+
 # %% ../nbs/workshop/train.ipynb #61cff804
 def _start(a, space, arch):
     "The network that training starts from: new, or of a checkpoint."
@@ -159,7 +166,8 @@ def _network(a, space, arch, train) -> Network:
         net.load_encoder(a.encoder, *((v,) * 3 if v is not None else None for v in (a.input_mean, a.input_std)))
     if arch and isinstance(net, Supernet):
         net = net.extract(arch)
-    if a.protocol == 'authors' and a.input_mean is None:
+    net.output_size = None if train.size == train.image_size else tuple(train.size)
+    if a.protocol == 'authors' and not a.start and a.input_mean is None:
         net.mean.copy_(torch.tensor(train.mean))  # theirs: .5 for all but SALICON
         net.std.copy_(torch.tensor(train.std))
     return net
@@ -172,10 +180,8 @@ def train_command(
     a = _arguments(argv)
     space, arch, settings, kd = _chosen(a)
     first = os.environ.get('RANK', '0') == '0'
-    train, val, test = (
-        load_dataset(a.dataset, split, a.data_root, tuple(settings.size), a.protocol)
-        for split in ('train', 'val', 'test')
-    )
+    train, val, test = _parts(a, settings)
+    settings = replace(settings, size=tuple(train.size))
     with distributed() as device:
         net = _network(a, space, arch, train).to(device)
         files = dict(resume=a.resume, save_every=a.save_every, every_epoch=a.every_epoch)
@@ -197,6 +203,7 @@ def _record(a, which, sub, rows, test, settings, kd, time_s, device):
         'resolutions': sub.space.resolutions,
         'encoder': Path(a.encoder or '').name,
         'start': str(a.start or ''),
+        'image_size': list(test.image_size),
         'kd': {'name': kd.name, **kd.options()},
         'arch': sub.arch.to_dict(),
     }
@@ -209,7 +216,7 @@ def _record(a, which, sub, rows, test, settings, kd, time_s, device):
         seed=a.seed,
         profile=a.profile,
         parameters=asdict(settings) | asked,
-        cost={'parameters': parameters(sub), 'macs': macs(sub, settings.size)},
+        cost={'parameters': parameters(sub), 'macs': macs(sub, test.image_size)},
         time_s=time_s,
         device=device,
     )
