@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .space import Arch, ConvSpec, SearchSpace, plan
-from .supernet import ConvBNAct, MBConv, Network, Subnet, _input_size, macs, parameters
+from .supernet import ConvBNAct, MBConv, Network, Subnet, input_size, macs, parameters
 
 # %% auto #0
 __all__ = ['BYTES', 'LayerCost', 'layer_costs', 'Pricer', 'model_size', 'optimize', 'Agreement', 'agreement', 'to_onnx',
@@ -67,7 +67,7 @@ def layer_costs(
 ) -> list[LayerCost]:
     "Every layer of one network with its MACs and weights, in the order of computation."
     p = plan(space, arch)
-    full = _input_size(size, p.resolution)
+    full = input_size(size, p.resolution)
     layers = [_conv('first', 'first', p.first, *full)]
     skips = [layers[0].size]
     for i, blocks in enumerate(p.stages, 1):
@@ -420,7 +420,7 @@ class LatencyTable:
     def _parts(self, arch):
         "(key, function that builds the layer, input shape) of every part of a network."
         p = plan(self.space, arch)
-        h, w = full = _input_size(self.size, p.resolution)
+        h, w = full = input_size(self.size, p.resolution)
         yield ('conv', p.first, h, w), lambda: ConvBNAct(p.first), (3, h, w)
         sizes = [(h := -(-h // 2), w := -(-w // 2))]
         for i, blocks in enumerate(p.stages, 1):
