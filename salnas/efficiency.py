@@ -18,9 +18,9 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from .pictures import fitted_size
 from .space import Arch, BlockSpec, ConvSpec, SearchSpace, plan
 from .supernet import ConvBNAct, Subnet, macs, parameters
-from .supernet import _input_size as fitted_size
 
 # %% auto #0
 __all__ = ['BYTES', 'Piece', 'strided', 'walk', 'LayerCost', 'layer_costs', 'Pricer', 'model_size', 'folded', 'optimize',
