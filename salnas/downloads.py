@@ -7,7 +7,6 @@ __all__ = ['TRIES_PER_MIRROR', 'File', 'problem_of', 'fetch']
 
 # %% ../nbs/workshop/downloads.ipynb #c5ac6850
 import functools
-import os
 import time
 import warnings
 import zipfile
@@ -20,6 +19,7 @@ from filelock import FileLock, Timeout
 
 # %% ../nbs/workshop/downloads.ipynb #11850443
 from .data import checksum
+from .files import write_atomically
 
 # %% ../nbs/workshop/downloads.ipynb #6d8a2a9a
 @dataclass(frozen=True)
@@ -178,7 +178,5 @@ def _recorded(sums):
 
 
 def _record(sums, digests):
-    "Write a file SHA256SUMS, whole or not at all."
-    aside = sums.with_name(f'.{sums.name}.{os.getpid()}')
-    aside.write_text(''.join(f'{digest}  {name}\n' for name, digest in digests.items()))
-    os.replace(aside, sums)
+    "Write a file SHA256SUMS."
+    write_atomically(sums, ''.join(f'{digest}  {name}\n' for name, digest in digests.items()).encode())

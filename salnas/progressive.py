@@ -36,11 +36,11 @@ def expansions(
     group: tuple[int, ...],  # positions of genes, in the order of `space.genes`
 ) -> Iterator[Arch]:
     "`arch` with every combination of choices for the genes of a group, its own among them (PNAS, arXiv 1712.00559: expansion by one block)."
-    values, choices = list(space._values(arch)), list(space.genes.values())
+    values, choices = list(space.values(arch)), list(space.genes.values())
     for new in product(*(choices[i] for i in group)):
         for i, v in zip(group, new):
             values[i] = v
-        yield space._arch(values)
+        yield space.arch(values)
 
 # %% ../nbs/07_progressive.ipynb #de7b12cf
 class Surrogate:
@@ -136,7 +136,7 @@ def encode_shared(
         [i for i, (name, _) in enumerate(genes) if name.startswith(kind) and name != 'width0']
         for kind in ('width', 'depth', 'kernel_size', 'expand_ratio')
     ]
-    rows = [space._values(a) for a in archs]
+    rows = [space.values(a) for a in archs]
     return np.stack(
         [
             np.concatenate(
@@ -181,11 +181,11 @@ def _parents(strategy, level, evidence):
     space, archs, building = strategy.space, [t.arch for t in evidence.done], level <= len(strategy.groups)
     if not archs:
         return [space.min()]
-    values, least = evidence.values(), space._values(space.min())
+    values, least = evidence.values(), space.values(space.min())
     if strategy.constraint and building:
         values = np.column_stack([values, [strategy.constraint.cost(a) for a in archs]])
     frozen = [i for g in strategy.groups[level - 1 :] for i in g]
-    simple = [archs[i] for i in ranking(values) if all(space._values(archs[i])[j] == least[j] for j in frozen)]
+    simple = [archs[i] for i in ranking(values) if all(space.values(archs[i])[j] == least[j] for j in frozen)]
     return simple[: strategy.per_level] or [space.min()]
 
 

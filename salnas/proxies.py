@@ -41,14 +41,14 @@ def one_mutation(
     rng: np.random.Generator,
 ) -> Arch:
     "`arch` with one gene, drawn uniformly of those with a choice, set to another of its values (after EcoNAS, arXiv 2001.01233)."
-    values, genes = list(space._values(space.check(arch))), list(space.genes.values())
+    values, genes = list(space.values(space.check(arch))), list(space.genes.values())
     free = [i for i, c in enumerate(genes) if len(c) > 1]
     if not free:
         return arch
     i = free[rng.integers(len(free))]
     others = [c for c in genes[i] if c != values[i]]
     values[i] = others[rng.integers(len(others))]
-    return space._arch(values)
+    return space.arch(values)
 
 # %% ../nbs/08_proxies.ipynb #09d067c4
 def best_first(

@@ -123,10 +123,10 @@ def steps_up(
     arch: Arch,  # of that space
 ) -> Iterator[Arch]:
     "The architectures that differ from `arch` by the next larger choice of one gene."
-    values, genes = space._values(arch), [sorted(c) for c in space.genes.values()]
+    values, genes = space.values(arch), [sorted(c) for c in space.genes.values()]
     for i, (v, choices) in enumerate(zip(values, genes)):
         if v != choices[-1]:
-            yield space._arch([*values[:i], choices[choices.index(v) + 1], *values[i + 1 :]])
+            yield space.arch([*values[:i], choices[choices.index(v) + 1], *values[i + 1 :]])
 
 
 def every_arch(
@@ -151,14 +151,14 @@ def shrunk(
     rng: np.random.Generator,
 ) -> Arch:
     "`arch` with genes lowered, one at a time in random order, until the constraint holds."
-    values, genes = list(space._values(arch)), [sorted(c) for c in space.genes.values()]
+    values, genes = list(space.values(arch)), [sorted(c) for c in space.genes.values()]
     while not constraint.allows(arch):
         high = [i for i, c in enumerate(genes) if values[i] != c[0]]
         if not high:
             return arch
         i = high[rng.integers(len(high))]
         values[i] = genes[i][genes[i].index(values[i]) - 1]
-        arch = space._arch(values)
+        arch = space.arch(values)
     return arch
 
 # %% ../nbs/06_search.ipynb #2c1a436c
@@ -418,7 +418,7 @@ def _distributions(space):
 
 
 def _params(space, arch):
-    return dict(zip(space.genes, space._values(arch)))
+    return dict(zip(space.genes, space.values(arch)))
 
 
 class OptunaStrategy(Strategy):
@@ -451,7 +451,7 @@ class OptunaStrategy(Strategy):
         drawn = self.study.ask(_distributions(self.space))
         self.notes = self.keep(self.study.get_trials(deepcopy=False)[drawn.number].system_attrs)
         self.study.tell(drawn, state=_optuna().trial.TrialState.FAIL)
-        return self.space._arch([drawn.params[g] for g in self.space.genes])
+        return self.space.arch([drawn.params[g] for g in self.space.genes])
 
     def keep(self, attributes: dict) -> dict:
         return {}  # what of Optuna's own attributes of a trial it must find again
