@@ -4,18 +4,21 @@
 
 # %% ../nbs/07_progressive.ipynb #b4e33da0
 from __future__ import annotations
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import product
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import torch
 
-from .search import AtMost, History, Strategy, Trial, ranking
+from .neighbours import expansions
 from .space import Arch, SearchSpace
+from .strategy import AtMost, History, Strategy, Trial, ranking
 
 # %% auto #0
-__all__ = ['complexity_groups', 'expansions', 'Surrogate', 'encode_shared', 'prediction_quality', 'ProgressiveSearch']
+__all__ = ['complexity_groups', 'Surrogate', 'encode_shared', 'prediction_quality', 'ProgressiveSearch', 'expansions']
+
+# %% ../nbs/07_progressive.ipynb #a711acf2
+_all_ = ['expansions']  # stands beside the space now
 
 # %% ../nbs/07_progressive.ipynb #b064a56f
 def complexity_groups(
@@ -28,19 +31,6 @@ def complexity_groups(
         for i in range(len(space.stages), 0, -1)
     ]
     return [*stages[:-1], (names.index('resolution'), names.index('width0'), *stages[-1])]
-
-
-def expansions(
-    space: SearchSpace,
-    arch: Arch,  # of that space
-    group: tuple[int, ...],  # positions of genes, in the order of `space.genes`
-) -> Iterator[Arch]:
-    "`arch` with every combination of choices for the genes of a group, its own among them (PNAS, arXiv 1712.00559: expansion by one block)."
-    values, choices = list(space._values(arch)), list(space.genes.values())
-    for new in product(*(choices[i] for i in group)):
-        for i, v in zip(group, new):
-            values[i] = v
-        yield space._arch(values)
 
 # %% ../nbs/07_progressive.ipynb #de7b12cf
 class Surrogate:
