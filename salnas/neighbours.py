@@ -22,10 +22,10 @@ def steps_up(
     arch: Arch,  # of that space
 ) -> Iterator[Arch]:
     "The architectures that differ from `arch` by the next larger choice of one gene."
-    values, genes = space._values(arch), [sorted(c) for c in space.genes.values()]
+    values, genes = space.values(arch), [g.by_cost for g in space.genes.values()]
     for i, (v, choices) in enumerate(zip(values, genes)):
         if v != choices[-1]:
-            yield space._arch([*values[:i], choices[choices.index(v) + 1], *values[i + 1 :]])
+            yield space.arch([*values[:i], choices[choices.index(v) + 1], *values[i + 1 :]])
 
 # %% ../nbs/workshop/neighbours.ipynb #69ca7a0c
 def every_arch(
@@ -50,14 +50,14 @@ def shrunk(
     rng: np.random.Generator,
 ) -> Arch:
     "`arch` with genes lowered, one at a time in random order, until the constraint holds."
-    values, genes = list(space._values(arch)), [sorted(c) for c in space.genes.values()]
+    values, genes = list(space.values(arch)), [g.by_cost for g in space.genes.values()]
     while not constraint.allows(arch):
         high = [i for i, c in enumerate(genes) if values[i] != c[0]]
         if not high:
             return arch
         i = high[rng.integers(len(high))]
         values[i] = genes[i][genes[i].index(values[i]) - 1]
-        arch = space._arch(values)
+        arch = space.arch(values)
     return arch
 
 # %% ../nbs/workshop/neighbours.ipynb #535e0c57
@@ -67,14 +67,14 @@ def one_mutation(
     rng: np.random.Generator,
 ) -> Arch:
     "`arch` with one gene, drawn uniformly of those with a choice, set to another of its values (after EcoNAS, arXiv 2001.01233)."
-    values, genes = list(space._values(space.check(arch))), list(space.genes.values())
+    values, genes = list(space.values(space.check(arch))), [g.choices for g in space.genes.values()]
     free = [i for i, c in enumerate(genes) if len(c) > 1]
     if not free:
         return arch
     i = free[rng.integers(len(free))]
     others = [c for c in genes[i] if c != values[i]]
     values[i] = others[rng.integers(len(others))]
-    return space._arch(values)
+    return space.arch(values)
 
 # %% ../nbs/workshop/neighbours.ipynb #b1f75028
 def expansions(
@@ -83,11 +83,11 @@ def expansions(
     group: tuple[int, ...],  # positions of genes, in the order of `space.genes`
 ) -> Iterator[Arch]:
     "`arch` with every combination of choices for the genes of a group, its own among them (PNAS, arXiv 1712.00559: expansion by one block)."
-    values, choices = list(space._values(arch)), list(space.genes.values())
+    values, choices = list(space.values(arch)), [g.choices for g in space.genes.values()]
     for new in product(*(choices[i] for i in group)):
         for i, v in zip(group, new):
             values[i] = v
-        yield space._arch(values)
+        yield space.arch(values)
 
 # %% ../nbs/workshop/neighbours.ipynb #c0c0eb69
 def swaps(

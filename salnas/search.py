@@ -150,7 +150,7 @@ class OptunaStrategy(Strategy):
         drawn = self.study.ask(optuna_distributions(self.space))
         self.notes = self.keep(self.study.get_trials(deepcopy=False)[drawn.number].system_attrs)
         self.study.tell(drawn, state=need('optuna', 'search').trial.TrialState.FAIL)
-        return self.space._arch([drawn.params[g] for g in self.space.genes])
+        return self.space.arch([drawn.params[g] for g in self.space.genes])
 
     def keep(self, attributes: dict) -> dict:
         return {}  # what of Optuna's own attributes of a trial it must find again

@@ -178,7 +178,7 @@ def optuna_distributions(
 ) -> dict:  # name of a gene -> Optuna's distribution over its choices
     "The genes of a space, as Optuna wants them."
     categorical = need('optuna', 'search').distributions.CategoricalDistribution
-    return {name: categorical(tuple(choices)) for name, choices in space.genes.items()}
+    return {name: categorical(gene.choices) for name, gene in space.genes.items()}
 
 
 def optuna_params(
@@ -186,7 +186,7 @@ def optuna_params(
     arch: Arch,  # of that space
 ) -> dict[str, int]:  # name of a gene -> its value
     "An architecture, as Optuna wants it."
-    return dict(zip(space.genes, space._values(arch)))
+    return dict(zip(space.genes, space.values(arch)))
 
 # %% ../nbs/workshop/storages.ipynb #0ca34a85
 class OptunaStorage(MemoryStorage):

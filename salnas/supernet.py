@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from .pictures import IMAGENET
 from .space import Arch, BlockSpec, ConvSpec, Plan, SearchSpace, plan
 
 # %% auto #0
@@ -116,10 +117,7 @@ def _drop_path(x, rate):
     return x * keep / (1 - rate)
 
 # %% ../nbs/03_supernet.ipynb #9465cdea
-IMAGENET_MEAN, IMAGENET_STD = (
-    (0.485, 0.456, 0.406),
-    (0.229, 0.224, 0.225),
-)  # of the ImageNet training images in [0,1]; torchvision's
+IMAGENET_MEAN, IMAGENET_STD = IMAGENET['mean'], IMAGENET['std']
 
 
 def _input_size(size, resolution):

@@ -25,14 +25,15 @@ from tqdm.auto import tqdm
 
 import salnas
 from .data import SaliencyDataset, centre_bias, collate, count_map, density_map, hflip
+from .protocols import AUTHORS
 from .metrics import cc, evaluate_maps, kld, nss, shuffled_negatives, sim
 from .space import Arch, SearchSpace, named_space
 from .supernet import Network, Subnet, Supernet
 
 # %% auto #0
-__all__ = ['INPLACE', 'PRECISIONS', 'CHECKPOINT_FORMAT', 'PROFILES', 'FOR_DATA', 'SIZE_OF_OTHERS', 'FOR_SPACE', 'STATE_FORMAT',
-           'saliency_loss', 'alpha_divergence', 'adaptive_alpha', 'in_precision', 'sandwich', 'sandwich_step',
-           'batches', 'calibrate_bn', 'calibrated', 'predict_maps', 'evaluate', 'authors_blur', 'selection_score',
+__all__ = ['INPLACE', 'PRECISIONS', 'authors_blur', 'CHECKPOINT_FORMAT', 'PROFILES', 'FOR_DATA', 'SIZE_OF_OTHERS', 'FOR_SPACE',
+           'STATE_FORMAT', 'saliency_loss', 'alpha_divergence', 'adaptive_alpha', 'in_precision', 'sandwich',
+           'sandwich_step', 'batches', 'calibrate_bn', 'calibrated', 'predict_maps', 'evaluate', 'selection_score',
            'write_atomically', 'save_checkpoint', 'load_checkpoint', 'save_arch', 'load_arch', 'Settings',
            'named_profile', 'make_optimizer', 'NoKD', 'write_state', 'read_state', 'distributed', 'train_step', 'fit',
            'provenance', 'save_result']
@@ -258,16 +259,8 @@ def evaluate(
         names += batch['name']
     return pd.concat(rows).set_axis(pd.Index(names, name='image'))
 
-
-def authors_blur(
-    maps: torch.Tensor,  # (B,H,W)
-) -> torch.Tensor:  # (B,H,W)
-    "The blur after the authors' network: 11x11, sigma 10.5, edges reflected."
-    x = torch.arange(-5, 6.0, device=maps.device)
-    k = torch.exp(-(x**2) / (2 * 10.5**2))
-    k = (k / k.sum()).view(1, 1, 1, -1)
-    x = F.pad(maps[:, None], (5, 5, 5, 5), mode='reflect')
-    return F.conv2d(F.conv2d(x, k), k.transpose(2, 3)).squeeze(1)
+# %% ../nbs/04_training.ipynb #d42703b9
+authors_blur = AUTHORS.blur  # the name under which it was known
 
 # %% ../nbs/04_training.ipynb #4e7e8a11
 class _Scorer:

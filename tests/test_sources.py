@@ -892,13 +892,13 @@ def test_pysaliency_there_and_back(tmp_path):
 
 
 def test_train_command_feeds_authors_data_with_their_normalisation(tmp_path):
-    from salnas import selfkd
+    from salnas.train import train_command
     from salnas.training import load_checkpoint
 
     source, archives, _ = fake.nested(tmp_path, 'osie', n=8)
     get(replace(source, authors=source.authors | dict(n_train=5)), archives, tmp_path / 'root')
     for protocol, mean in (('authors', [0.5] * 3), ('native', [0.485, 0.456, 0.406])):
-        selfkd.main(
+        train_command(
             [
                 '--dataset',
                 'osie',

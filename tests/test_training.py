@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from salnas.data import SaliencyDataset, popout
-from salnas.selfkd import SelfKD, main, named_kd
+from salnas.selfkd import SelfKD, named_kd
 from salnas.space import alphanet_space, tiny_space
 from salnas.supernet import Supernet, _authors_names
+from salnas.train import train_command
 from salnas.training import fit, load_checkpoint, named_profile
 
 HERE, BIN = Path(__file__).parent, Path(sys.executable).parent
@@ -185,7 +186,7 @@ def test_the_command_trains_alone_and_under_torchrun_and_resumes(tmp_path):
 )
 def test_the_command_refuses_what_it_does_not_know(tmp_path, arguments, word):
     with pytest.raises((SystemExit, ValueError), match=re.escape(word)):
-        main(['--output-dir', str(tmp_path), *arguments])
+        train_command(['--output-dir', str(tmp_path), *arguments])
 
 
 def test_the_published_recipe_runs(tmp_path):
