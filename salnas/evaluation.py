@@ -18,11 +18,12 @@ from torch.utils.data import DataLoader
 
 from .data import SaliencyDataset, centre_bias, collate, count_map, density_map
 from .metrics import evaluate_maps, shuffled_negatives
+from .protocols import AUTHORS
 from .space import Arch
 from .supernet import Network, Subnet, Supernet
 
 # %% auto #0
-__all__ = ['PRECISIONS', 'in_precision', 'batches', 'calibrate_bn', 'calibrated', 'predict_maps', 'evaluate', 'authors_blur',
+__all__ = ['PRECISIONS', 'authors_blur', 'in_precision', 'batches', 'calibrate_bn', 'calibrated', 'predict_maps', 'evaluate',
            'Scorer', 'selection_score']
 
 # %% ../nbs/workshop/evaluation.ipynb #ec894e9e
@@ -144,15 +145,7 @@ def evaluate(
     return pd.concat(rows).set_axis(pd.Index(names, name='image'))
 
 # %% ../nbs/workshop/evaluation.ipynb #93d814f6
-def authors_blur(
-    maps: torch.Tensor,  # (B,H,W)
-) -> torch.Tensor:  # (B,H,W)
-    "The blur after the authors' network: 11x11, sigma 10.5, edges reflected."
-    x = torch.arange(-5, 6.0, device=maps.device)
-    k = torch.exp(-(x**2) / (2 * 10.5**2))
-    k = (k / k.sum()).view(1, 1, 1, -1)
-    x = F.pad(maps[:, None], (5, 5, 5, 5), mode='reflect')
-    return F.conv2d(F.conv2d(x, k), k.transpose(2, 3)).squeeze(1)
+authors_blur = AUTHORS.blur  # the name under which it was known
 
 # %% ../nbs/workshop/evaluation.ipynb #4e7e8a11
 class Scorer:

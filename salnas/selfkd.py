@@ -5,9 +5,9 @@
 # %% ../nbs/05_selfkd.ipynb #f205f937
 from __future__ import annotations
 
-import argparse, ast, copy, inspect, os
+import copy
+import inspect
 from collections.abc import Callable
-from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 
@@ -15,35 +15,21 @@ import torch
 import torch.distributed as dist
 from torch.optim.swa_utils import AveragedModel
 
-from .data import load_dataset
-from .space import SPACES, named_space
-from .supernet import Network, Subnet, Supernet, macs, parameters
-from salnas.training import (
-    PROFILES,
-    NoKD,
-    Settings,
-    authors_blur,
-    calibrated,
-    distributed,
-    evaluate,
-    fit,
-    load_arch,
-    load_checkpoint,
-    named_profile,
-)
-from .training import saliency_loss, save_checkpoint, save_result
+from .supernet import Network, Subnet, Supernet
+from .training import NoKD, authors_blur, load_checkpoint, saliency_loss
 
 # %% auto #0
-__all__ = ['KDS', 'MixtureKD', 'SelfKD', 'PSKD', 'PKD', 'MultiStepKD', 'named_kd', 'main', 'NoKD']
+__all__ = ['KDS', 'MixtureKD', 'SelfKD', 'PSKD', 'PKD', 'MultiStepKD', 'named_kd', 'NoKD']
 
 # %% ../nbs/05_selfkd.ipynb #d4bef2a4
 _all_ = ['NoKD']  # the first of the teachers lives beside the loop that defines their interface
 
 # %% ../nbs/05_selfkd.ipynb #2bfd161a
 class MixtureKD(NoKD):
-    """What teachers share: target = a * ground truth + (1 - a) * teacher's map, with `a` the `share` of the ground truth.
+    """What teachers share: target = a * ground truth + (1 - a) * teacher's map, with `a` the `share` of the former.
 
-    Under `native` both parts are densities that sum to 1. Under `authors` the ground-truth map in [0,1] is mixed with the raw sigmoid map."""
+    Under `native` both parts are densities that sum to 1. Under `authors` the ground-truth map in [0,1] is mixed
+    with the raw sigmoid map."""
 
     teacher: Network | None = None  # None: not yet, the target is the ground truth
     alpha = 0.0
@@ -110,9 +96,10 @@ def _largest(net):
 
 # %% ../nbs/05_selfkd.ipynb #f8aae876
 class SelfKD(MixtureKD):
-    """Self-knowledge distillation of SalNAS (arXiv 2407.20062): the teacher is made of the student's own past; it is used from the second epoch on.
+    """Self-knowledge distillation of SalNAS (arXiv 2407.20062): the teacher is made of the student's own past.
 
-    Under `authors` it computes with the statistics of the batch, as the published code does."""
+    It is used from the second epoch on. Under `authors` it computes with the statistics of the
+    batch, as the published code does."""
 
     name = 'self-kd'
 
@@ -183,7 +170,9 @@ _PASTS = {
 
 # %% ../nbs/05_selfkd.ipynb #1ab0cbbf
 class PSKD(MixtureKD):
-    "Progressive self-KD (arXiv 2006.12000): last epoch's student teaches, with a weight that grows linearly to `final`. Under `authors` its maps are blurred."
+    """Progressive self-KD (arXiv 2006.12000): last epoch's student teaches, with a weight that grows to `final`.
+
+    It grows linearly with the epoch. Under `authors` the teacher's maps are blurred."""
 
     name = 'ps-kd'
 
@@ -215,9 +204,10 @@ class PSKD(MixtureKD):
 
 # %% ../nbs/05_selfkd.ipynb #8ebd2c49
 class PKD(MixtureKD):
-    """Pseudo-KD (IEEE TII 2022, as in SalNAS's code): a copy of the largest network learns from the ground truth at the same time; the student from that teacher alone.
+    """Pseudo-KD (IEEE TII 2022, as in SalNAS's code): a copy of the largest network is trained along, and teaches.
 
-    Under `authors` the student sees the maps that the teacher was trained with, dropout and batch statistics included."""
+    The teacher learns from the ground truth, the student from the teacher alone. Under `authors` the student sees
+    the maps that the teacher was trained with, dropout and batch statistics included."""
 
     name = 'pkd'
 
@@ -263,7 +253,9 @@ class PKD(MixtureKD):
 
 # %% ../nbs/05_selfkd.ipynb #21f98de0
 class MultiStepKD(MixtureKD):
-    "Multi-step KD (PocketNet, arXiv 2108.10710): in each epoch the checkpoint of the same epoch of a network that was trained beforehand teaches."
+    """Multi-step KD (PocketNet, arXiv 2108.10710): a network that was trained beforehand teaches.
+
+    In each epoch it is that network's checkpoint of the same epoch."""
 
     name = 'multi-step'
 
@@ -281,7 +273,8 @@ class MultiStepKD(MixtureKD):
         missing = [p.name for p in map(self.path, range(epochs)) if not p.is_file()]
         if missing:
             raise FileNotFoundError(
-                f'{self.folder} holds no {", ".join(missing)}: train the teacher for {epochs} epochs with fit(..., output_dir, every_epoch=True)'
+                f'{self.folder} holds no {", ".join(missing)}: '
+                f'train the teacher for {epochs} epochs with fit(..., output_dir, every_epoch=True)'
             )
         self.student, self.loaded = student, None
 
@@ -327,175 +320,3 @@ def named_kd(
     if missing := [k for k, p in known.items() if p.default is p.empty and k not in options]:
         raise ValueError(f'{name} needs {", ".join(missing)}=...')
     return KDS[name](**options)
-
-
-def _pairs(texts):
-    "['epochs=3', 'precision=bf16'] as a dict."
-
-    def value(text):
-        try:
-            return ast.literal_eval({'true': 'True', 'false': 'False'}.get(text.lower(), text))
-        except (ValueError, SyntaxError):
-            return text
-
-    if bad := [t for t in texts if '=' not in t]:
-        raise SystemExit(f'options are written NAME=VALUE, got {" ".join(bad)}')
-    return {k: value(v) for k, _, v in (t.partition('=') for t in texts)}
-
-# %% ../nbs/05_selfkd.ipynb #d65ab060
-def _arguments(argv):
-    p = argparse.ArgumentParser(
-        'salnas_train',
-        description='Train a weight-sharing supernet for saliency prediction and score its largest and smallest network. Under torchrun: on all GPUs.',
-    )
-    p.add_argument('--dataset', default='popout', help="'popout' (embedded) or a prepared data set")
-    p.add_argument('--data-root', help='folder of the prepared data sets; default: $SALNAS_DATA or ~/.cache/salnas')
-    p.add_argument('--space', choices=SPACES, help='default: tiny')
-    p.add_argument(
-        '--resolutions', type=int, nargs='+', help="choices of the input's long side, pixels; default: the space's own"
-    )
-    p.add_argument('--profile', default='cpu', choices=PROFILES)
-    p.add_argument(
-        '--set',
-        nargs='+',
-        default=[],
-        metavar='NAME=VALUE',
-        help=f'settings to replace: {", ".join(f.name for f in fields(Settings))}',
-    )
-    p.add_argument('--kd', default='none', choices=KDS)
-    p.add_argument(
-        '--kd-set',
-        nargs='+',
-        default=[],
-        metavar='NAME=VALUE',
-        help='options of the teacher, such as alpha=0.5 teacher=ema, or folder=... for multi-step',
-    )
-    p.add_argument('--protocol', default='native', choices=('native', 'authors'))
-    p.add_argument(
-        '--arch',
-        type=Path,
-        help='train one network instead of the supernet: the .json file of an architecture, which brings its space',
-    )
-    p.add_argument(
-        '--start',
-        type=Path,
-        help='weights to start from: a checkpoint of a supernet (with --arch, the network is cut out of it) or of the same network',
-    )
-    p.add_argument('--encoder', help="encoder weights: 'torchvision' or a file; default: random")
-    p.add_argument('--input-mean', type=float, help="of the inputs those weights were trained on; default: ImageNet's")
-    p.add_argument('--input-std', type=float)
-    p.add_argument('--seed', type=int, default=0)
-    p.add_argument(
-        '--output-dir', required=True, type=Path, help='gets the log, the weights, the states and the results'
-    )
-    p.add_argument(
-        '--resume', action='store_true', help='go on from the newest state in the output folder, if there is one'
-    )
-    p.add_argument('--save-every', type=int, default=0, metavar='STEPS', help='write a state also within an epoch')
-    p.add_argument('--every-epoch', action='store_true', help="keep each epoch's network: a teacher for multi-step KD")
-    return p.parse_args(argv)
-
-# %% ../nbs/05_selfkd.ipynb #61cff804
-def _start(a, space, arch):
-    "The network that training starts from: new, or of a checkpoint."
-    if not a.start:
-        return Supernet(space, seed=a.seed)
-    if a.encoder or a.input_mean is not None or a.input_std is not None:
-        raise SystemExit(
-            '--start has all weights and the statistics of their inputs: leave --encoder, --input-mean and --input-std out'
-        )
-    net = load_checkpoint(a.start)
-    if net.space != space:
-        raise SystemExit(
-            f'{a.start} holds a network of another space: {net.space.name} with {net.space.resolutions} px instead of {space.name} with {space.resolutions} px: give --space and --resolutions to fit'
-        )
-    if isinstance(net, Subnet) and net.arch != arch:
-        raise SystemExit(
-            f'{a.start} holds one network'
-            + (
-                ', and not the one of --arch: start from its supernet'
-                if arch
-                else ': give its --arch, or start from a supernet'
-            )
-        )
-    return net.train()
-
-
-def main(
-    argv: list[str] | None = None,  # None: the command line's
-):
-    "The command `salnas_train`."
-    a = _arguments(argv)
-    if a.arch and (a.space or a.resolutions):
-        raise SystemExit('--arch brings its space: leave --space and --resolutions out')
-    if missing := [str(f) for f in (a.arch, a.start) if f and not f.is_file()]:
-        raise SystemExit(f'no such file: {", ".join(missing)}')
-    space, arch = (
-        load_arch(a.arch) if a.arch else (named_space(a.space or 'tiny', a.resolutions and tuple(a.resolutions)), None)
-    )
-    try:
-        settings = named_profile(a.profile, space.name, a.dataset, **_pairs(getattr(a, 'set')))
-    except TypeError as e:
-        raise SystemExit(f'unknown setting: {e}') from e
-    if a.protocol == 'authors' and a.kd == 'multi-step':
-        raise SystemExit("multi-step KD is not the authors': use --protocol native")
-    options = _pairs(a.kd_set) | (
-        {'protocol': 'authors'} if a.protocol == 'authors' and a.kd in ('self-kd', 'ps-kd', 'pkd') else {}
-    )
-    kd, first = named_kd(a.kd, **options), os.environ.get('RANK', '0') == '0'
-    train, val, test = (
-        load_dataset(a.dataset, split, a.data_root, tuple(settings.size), a.protocol)
-        for split in ('train', 'val', 'test')
-    )
-    with distributed() as device:
-        net = _start(a, space, arch)
-        if a.encoder:
-            net.load_encoder(a.encoder, *((v,) * 3 if v is not None else None for v in (a.input_mean, a.input_std)))
-        if arch and isinstance(net, Supernet):
-            net = net.extract(arch)
-        if a.protocol == 'authors' and a.input_mean is None:
-            (
-                net.mean.copy_(torch.tensor(train.mean)),
-                net.std.copy_(torch.tensor(train.std)),
-            )  # theirs: .5 for all but SALICON
-        history = fit(
-            net.to(device),
-            train,
-            val,
-            kd,
-            settings,
-            a.seed,
-            a.output_dir,
-            progress=first,
-            resume=a.resume,
-            save_every=a.save_every,
-            every_epoch=a.every_epoch,
-        )
-    if not first:
-        return
-    for which, arch in {'network': arch}.items() if arch else {'largest': space.max(), 'smallest': space.min()}.items():
-        source, images = (val, len(val)) if a.protocol == 'authors' else (train, settings.calibration)
-        sub = calibrated(net, source, arch, images, settings.batch_size, settings.precision)
-        parameters_ = asdict(settings) | {
-            'space': space.name,
-            'resolutions': space.resolutions,
-            'encoder': Path(a.encoder or '').name,
-            'start': str(a.start or ''),
-            'kd': {'name': kd.name, **kd.options()},
-            'arch': arch.to_dict(),
-        }
-        result = save_result(
-            a.output_dir / which,
-            evaluate(sub, test, precision=settings.precision),
-            test,
-            experiment='salnas_train',
-            model=f'{kd.name}, {which}',
-            seed=a.seed,
-            profile=a.profile,
-            parameters=parameters_,
-            cost={'parameters': parameters(sub), 'macs': macs(sub, settings.size)},
-            time_s=history.seconds.sum(),
-            device=device,
-        )
-        save_checkpoint(sub, a.output_dir / which / 'net.safetensors', dataset=a.dataset, seed=a.seed)
-        print(f'{which}: ' + '  '.join(f'{k} {v:.3f}' for k, v in result['metrics'].items()))
