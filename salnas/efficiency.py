@@ -9,6 +9,7 @@ import functools
 import importlib
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,15 +18,59 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from .space import Arch, SearchSpace, plan
-from .supernet import ConvBNAct, Subnet, _input_size, macs, parameters
+from .pictures import fitted_size
+from .space import Arch, BlockSpec, ConvSpec, SearchSpace, plan
+from .supernet import ConvBNAct, Subnet, macs, parameters
 
 # %% auto #0
-__all__ = ['BYTES', 'LayerCost', 'layer_costs', 'Pricer', 'model_size', 'optimize', 'latency', 'throughput', 'peak_memory',
-           'energy', 'cost_table', 'Agreement', 'agreement', 'to_onnx', 'load_exported', 'to_openvino', 'LatencyTable',
-           'layer_times']
+__all__ = ['BYTES', 'Piece', 'strided', 'walk', 'LayerCost', 'layer_costs', 'Pricer', 'model_size', 'folded', 'optimize',
+           'latency', 'throughput', 'peak_memory', 'energy', 'cost_table', 'Agreement', 'agreement', 'to_onnx',
+           'load_exported', 'to_openvino', 'LatencyTable', 'layer_times']
 
 # %% ../nbs/10_efficiency.ipynb #277b593b
+@dataclass(frozen=True)
+class Piece:
+    "A convolution or a block of a network, and what it reads."
+
+    part: str  # 'first', 'stage 1' ..., 'head', 'decoder'
+    name: str  # within the part
+    spec: ConvSpec | BlockSpec
+    size: tuple[int, int]  # (height, width) of its input
+    up: tuple[int, int] | None = None  # to which its output is brought bilinearly; None: it is left as it is
+
+
+def strided(
+    size: tuple[int, int],  # (height, width)
+    stride: int,
+) -> tuple[int, int]:
+    "Size of a convolution's output: kernels are odd and padded by half, so sizes round up."
+    return -(-size[0] // stride), -(-size[1] // stride)
+
+
+def walk(
+    space: SearchSpace,
+    arch: Arch,  # of that space
+    size: tuple[int, int] = (288, 384),  # (height, width) of the picture; the network resizes it to its own resolution
+) -> Iterator[Piece]:
+    "The pieces of one network in the order of computation."
+    p = plan(space, arch)
+    full = at = fitted_size(size, p.resolution)
+    yield Piece('first', 'first', p.first, at)
+    at = strided(at, p.first.stride)
+    skips = [at]
+    for i, blocks in enumerate(p.stages, 1):
+        for j, b in enumerate(blocks):
+            yield Piece(f'stage {i}', str(j), b, at)
+            at = strided(at, b.depthwise.stride)
+        if i in p.skips:
+            skips.append(at)
+    yield Piece('head', 'head', p.head, at)
+    ups = [*reversed(skips), full, None, None]
+    for i, (spec, up) in enumerate(zip(p.decoder, ups)):
+        yield Piece('decoder', str(i), spec, at, up)
+        at = up or at
+
+# %% ../nbs/10_efficiency.ipynb #c8b13889
 @dataclass(frozen=True)
 class LayerCost:
     "What one layer of a network costs for one picture."
@@ -34,27 +79,27 @@ class LayerCost:
     name: str  # within the part
     macs: int  # multiply-accumulates
     parameters: int  # weights, batch norm's included
-    size: tuple  # (height, width) of its output
+    size: tuple[int, int]  # (height, width) of its output
 
 
-def _conv(part, name, spec, h, w):
-    "Cost of a `ConvSpec` with batch norm on an input of (h, w)."
-    h, w = -(-h // spec.stride), -(-w // spec.stride)  # odd kernels, padded by half: sizes round up
+def _conv(part, name, spec, size):
+    "Cost of a `ConvSpec` with batch norm on an input of that size."
+    h, w = strided(size, spec.stride)
     weights = spec.cout * (1 if spec.depthwise else spec.cin) * spec.kernel**2
     return LayerCost(part, name, weights * h * w, weights + 2 * spec.cout, (h, w))
 
 
-def _block(part, name, b, h, w):
+def _block(part, name, b, size):
     "Costs of an inverted bottleneck."
-    layers = [_conv(part, f'{name}.expand', b.expand, h, w)] if b.expand else []
-    layers.append(_conv(part, f'{name}.depthwise', b.depthwise, h, w))
-    c, size = b.depthwise.cout, layers[-1].size
+    layers = [_conv(part, f'{name}.expand', b.expand, size)] if b.expand else []
+    layers.append(_conv(part, f'{name}.depthwise', b.depthwise, size))
+    c, (h, w) = b.depthwise.cout, layers[-1].size
     if b.se:
         layers.append(LayerCost(part, f'{name}.se', 2 * c * b.se, 2 * c * b.se + c + b.se, (1, 1)))
-    layers.append(_conv(part, f'{name}.project', b.project, *size))
+    layers.append(_conv(part, f'{name}.project', b.project, (h, w)))
     if b.residual and b.shortcut:
         n = b.shortcut.cin * b.shortcut.cout
-        layers.append(LayerCost(part, f'{name}.shortcut', n * size[0] * size[1], n, size))
+        layers.append(LayerCost(part, f'{name}.shortcut', n * h * w, n, (h, w)))
     return layers
 
 # %% ../nbs/10_efficiency.ipynb #582794cc
@@ -64,36 +109,29 @@ def layer_costs(
     size: tuple[int, int] = (288, 384),  # (height, width) of the picture; the network resizes it to its own resolution
 ) -> list[LayerCost]:
     "Every layer of one network with its MACs and weights, in the order of computation."
-    p = plan(space, arch)
-    full = _input_size(size, p.resolution)
-    layers = [_conv('first', 'first', p.first, *full)]
-    skips = [layers[0].size]
-    for i, blocks in enumerate(p.stages, 1):
-        for j, b in enumerate(blocks):
-            layers += _block(f'stage {i}', f'{j}', b, *_last_size(layers))
-        if i in p.skips:
-            skips.append(_last_size(layers))
-    layers.append(_conv('head', 'head', p.head, *_last_size(layers)))
-    sizes = [layers[-1].size, *reversed(skips), full, full]
-    return layers + [
-        _conv('decoder', str(i), spec, *s)
-        for i, (spec, s) in enumerate(zip(p.decoder, [*sizes[: len(p.decoder) - 2], full, full]))
-    ]
-
-
-def _last_size(layers):
-    return next(l.size for l in reversed(layers) if l.size != (1, 1) or not l.name.endswith('se'))
+    costs = []
+    for p in walk(space, arch, size):
+        place = p.part, p.name, p.spec, p.size
+        if isinstance(p.spec, ConvSpec):
+            costs.append(_conv(*place))
+        else:
+            costs += _block(*place)
+    return costs
 
 # %% ../nbs/10_efficiency.ipynb #a4d012a9
 class Pricer:
-    "`pricer(arch)` gives (MACs, parameters) of one network of a space: exact, and after a warm-up a sum of looked-up stage prices."
+    """`pricer(arch)` gives (MACs, parameters) of one network of a space, exactly.
+
+    After a warm-up it is a sum of stage prices that were looked up."""
 
     def __init__(
         self,
         space: SearchSpace,
         size: tuple[int, int] = (288, 384),  # (height, width) of the picture
     ):
-        self.space, self.size, self._skips, self._known = space, size, tuple(plan(space, space.max()).skips), {}
+        self.space, self.size = space, size
+        self._skips = tuple(plan(space, space.max()).skips)
+        self._known = {}
 
     def _keys(self, a):
         "What each part's cost depends on."
@@ -123,10 +161,12 @@ class Pricer:
         return sum(m for m, _ in prices), sum(p for _, p in prices)
 
     def macs(self, arch: Arch) -> int:
-        return self(arch)[0]  # a cost for a search's objectives and constraints
+        "A cost for a search's objectives and constraints."
+        return self(arch)[0]
 
     def parameters(self, arch: Arch) -> int:
-        return self(arch)[1]  # likewise
+        "Likewise."
+        return self(arch)[1]
 
 # %% ../nbs/10_efficiency.ipynb #e82271eb
 BYTES = {'fp32': 4, 'fp16': 2, 'bf16': 2, 'int8': 1}
@@ -134,33 +174,45 @@ BYTES = {'fp32': 4, 'fp16': 2, 'bf16': 2, 'int8': 1}
 
 def model_size(
     model: nn.Module,
-    precision: str = 'fp32',  # of the weights in the file: 'fp32', 'fp16', 'bf16' or 'int8' (weights alone; statistics stay fp32)
+    precision: str = 'fp32',  # of the weights in the file: one of `BYTES`; with 'int8' statistics stay fp32
 ) -> int:
     "Bytes of the weights and statistics of a network, as a file without header holds them."
     if precision not in BYTES:
         raise ValueError(f'unknown precision {precision!r}: choose one of {", ".join(BYTES)}')
     wide = 4 if precision == 'int8' else BYTES[precision]
-    return sum(
-        t.numel() * (BYTES[precision] if t.ndim > 1 else wide if t.is_floating_point() else t.element_size())
-        for t in model.state_dict().values()
-    )
+
+    def each(tensor):
+        if tensor.ndim > 1:
+            return BYTES[precision]
+        return wide if tensor.is_floating_point() else tensor.element_size()
+
+    return sum(t.numel() * each(t) for t in model.state_dict().values())
 
 # %% ../nbs/10_efficiency.ipynb #9e4b048a
+def folded(
+    model: nn.Module,  # changed in place: for inference only from now on
+) -> nn.Module:  # the model, channels last, in evaluation mode, without gradients
+    "Batch norm of every `ConvBNAct` folded into its convolution."
+    model = model.eval().requires_grad_(False)
+    for m in model.modules():
+        if isinstance(m, ConvBNAct):
+            m.conv, m.bn = fuse_conv_bn_eval(m.conv, m.bn), nn.Identity()
+    return model.to(memory_format=torch.channels_last)
+
+
 def optimize(
     net: Subnet,  # calibrated; it is left as it is
     precision: str = 'fp32',  # 'fp32' or 'bf16'
     compile: bool = False,  # torch.compile: faster still, after a minute of compilation, for one input size
 ) -> nn.Module:  # module of (B,3,H,W) normalised images -> (B,H,W) maps, in float32
-    "A copy for inference: batch norm folded, channels last, evaluation mode. It can no longer be trained or calibrated."
+    """A copy for inference: batch norm folded, channels last, evaluation mode.
+
+    It can no longer be trained or calibrated. A supernet or an unknown precision is a ValueError."""
     if precision not in ('fp32', 'bf16'):
         raise ValueError(f"precision must be 'fp32' or 'bf16', got {precision!r}")
     if not isinstance(net, Subnet):
         raise ValueError('optimize one network: supernet.extract(arch), calibrated')
-    fast = copy.deepcopy(net).eval().requires_grad_(False)
-    for m in fast.modules():
-        if isinstance(m, ConvBNAct):
-            m.conv, m.bn = fuse_conv_bn_eval(m.conv, m.bn), nn.Identity()
-    fast = _Fast(fast.to(memory_format=torch.channels_last), precision)
+    fast = _Fast(folded(copy.deepcopy(net)), precision)
     return torch.compile(fast) if compile else fast
 
 

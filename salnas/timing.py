@@ -13,11 +13,10 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from .efficiency import latency, layer_costs, optimize
-from .space import Arch, SearchSpace, plan
-from .supernet import ConvBNAct, MBConv, Subnet, _input_size
+from .efficiency import folded, latency, layer_costs, optimize, walk
+from .space import Arch, BlockSpec, SearchSpace
+from .supernet import ConvBNAct, MBConv, Subnet
 
 # %% auto #0
 __all__ = ['layer_times', 'LatencyTable']
@@ -65,20 +64,11 @@ class _Up(nn.Module):
         return nn.functional.interpolate(x, self.size, mode='bilinear', align_corners=True)
 
 
-def _without_drop(spec):
-    return (
-        spec
-        if not hasattr(spec, 'drop')
-        else (spec.expand, spec.depthwise, spec.se, spec.project, spec.residual, spec.shortcut)
-    )
-
-
-def _inference(layer):
-    layer = layer.eval().requires_grad_(False)
-    for m in layer.modules():
-        if isinstance(m, ConvBNAct):
-            m.conv, m.bn = fuse_conv_bn_eval(m.conv, m.bn), nn.Identity()
-    return layer.to(memory_format=torch.channels_last)
+def _key(kind, what, *sizes):
+    "Name of a part: all that its time depends on."
+    if isinstance(what, BlockSpec):  # but for the drop rate
+        what = what.expand, what.depthwise, what.se, what.project, what.residual, what.shortcut
+    return str((kind, what, *(n for size in sizes for n in size)))
 
 # %% ../nbs/workshop/timing.ipynb #a2a0eef0
 class LatencyTable:
@@ -90,46 +80,35 @@ class LatencyTable:
         size: tuple[int, int] = (288, 384),  # (height, width) of the picture
         repeats: int = 15,  # timings of each part, of which the median counts
     ):
-        self.space, self.size, self.repeats, self.times, self.line = space, size, repeats, {}, (1.0, 0.0)
+        self.space, self.size, self.repeats = space, size, repeats
+        self.times = {}
+        self.line = 1.0, 0.0  # slope and constant, ms
 
     def _parts(self, arch):
-        "(key, function that builds the layer, input shape) of every part of a network."
-        p = plan(self.space, arch)
-        h, w = full = _input_size(self.size, p.resolution)
-        yield ('conv', p.first, h, w), lambda: ConvBNAct(p.first), (3, h, w)
-        sizes = [(h := -(-h // 2), w := -(-w // 2))]
-        for i, blocks in enumerate(p.stages, 1):
-            for b in blocks:
-                cin = (b.expand or b.depthwise).cin
-                yield ('block', b, h, w), functools.partial(MBConv, b), (cin, h, w)
-                h, w = -(-h // b.depthwise.stride), -(-w // b.depthwise.stride)
-            if i in p.skips:
-                sizes.append((h, w))
-        yield ('conv', p.head, h, w), lambda: ConvBNAct(p.head), (p.head.cin, h, w)
-        inputs = [(h, w), *reversed(sizes), full]
-        for i, spec in enumerate(p.decoder):
-            s = inputs[i] if i < len(p.decoder) - 2 else full
-            yield ('conv', spec, *s), functools.partial(ConvBNAct, spec), (spec.cin, *s)
-            if i < len(p.decoder) - 2:
-                yield ('up', spec.cout, *s, *inputs[i + 1]), functools.partial(_Up, inputs[i + 1]), (spec.cout, *s)
-
-    def _key(self, key):
-        return str((key[0], *(_without_drop(k) for k in key[1:])))
+        "(key, function that builds the layer, input shape, further arguments) of every part of a network."
+        for p in walk(self.space, arch, self.size):
+            if isinstance(p.spec, BlockSpec):
+                cin = (p.spec.expand or p.spec.depthwise).cin
+                yield _key('block', p.spec, p.size), functools.partial(MBConv, p.spec), (cin, *p.size), (p.spec,)
+                continue
+            yield _key('conv', p.spec, p.size), functools.partial(ConvBNAct, p.spec), (p.spec.cin, *p.size), ()
+            if p.up:
+                c = p.spec.cout
+                yield _key('up', c, p.size, p.up), functools.partial(_Up, p.up), (c, *p.size), ()
 
     @torch.inference_mode()
     def measure(self, archs) -> LatencyTable:  # self
         "Time every part of these networks that is not known yet."
         for arch in archs:
-            for key, build, shape in self._parts(arch):
-                if self._key(key) in self.times:
-                    continue
-                layer, x = _inference(build()), torch.randn(1, *shape).contiguous(memory_format=torch.channels_last)
-                call = functools.partial(layer, x, key[1]) if key[0] == 'block' else functools.partial(layer, x)
-                self.times[self._key(key)] = float(latency(call, self.repeats, 3).median_ms.iloc[0])
+            for key, build, shape, more in self._parts(arch):
+                if key not in self.times:
+                    x = torch.randn(1, *shape).contiguous(memory_format=torch.channels_last)
+                    call = functools.partial(folded(build()), x, *more)
+                    self.times[key] = float(latency(call, self.repeats, 3).median_ms.iloc[0])
         return self
 
     def _sum(self, arch):
-        return sum(self.times[self._key(k)] for k, *_ in self._parts(arch))
+        return sum(self.times[key] for key, *_ in self._parts(arch))
 
     def fit(self, archs, measured_ms) -> LatencyTable:  # self
         "Fit the line from sums of parts to measured latencies, by least squares of relative errors."
@@ -143,14 +122,6 @@ class LatencyTable:
         return self.line[0] * self._sum(arch) + self.line[1]
 
     def save(self, path):
-        Path(path).write_text(
-            json.dumps(
-                dict(
-                    space=self.space.name,
-                    size=self.size,
-                    line=self.line,
-                    times=self.times,
-                    threads=torch.get_num_threads(),
-                )
-            )
-        )
+        "Write the timings, the line, and with how many threads they were taken, as JSON."
+        found = dict(space=self.space.name, size=self.size, line=self.line, times=self.times)
+        Path(path).write_text(json.dumps(found | dict(threads=torch.get_num_threads())))

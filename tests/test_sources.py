@@ -24,7 +24,7 @@ import pytest
 import torch
 from PIL import Image
 
-from salnas import data, sources
+from salnas import data, data_command, sources
 
 HERE = Path(__file__).resolve().parent.parent
 BUILDERS = fake.ALL | {
@@ -793,7 +793,7 @@ def test_drive_and_dropbox_links_are_understood():
 
 def command(*arguments, **env):
     run = subprocess.run(
-        [sys.executable, '-c', 'from salnas.sources import main; main()', *map(str, arguments)],
+        [sys.executable, '-c', 'from salnas.data_command import data_command; data_command()', *map(str, arguments)],
         capture_output=True,
         text=True,
         env=os.environ | dict(PYTHONPATH=str(HERE)) | env,
@@ -835,13 +835,13 @@ def test_verify_and_show(tmp_path, capsys):
     root = tmp_path / 'root'
     folder = get(source, archives, root)
     with pytest.raises(SystemExit):
-        sources.main(['verify', 'crowd', '--root', str(root)])  # four pictures are no EyeCrowd
+        data_command.data_command(['verify', 'crowd', '--root', str(root)])  # four pictures are no EyeCrowd
     assert 'BAD  images: 4, expected 500' in capsys.readouterr().out
-    sources.main(['show', 'crowd', '--root', str(root), '--out', str(tmp_path / 'sheet.png'), '--n', '3'])
+    data_command.data_command(['show', 'crowd', '--root', str(root), '--out', str(tmp_path / 'sheet.png'), '--n', '3'])
     assert min(Image.open(tmp_path / 'sheet.png').size) > 200
     (folder / 'fixations.npz').write_bytes((folder / 'fixations.npz').read_bytes()[:-40])
     with pytest.raises(SystemExit):
-        sources.main(['verify', 'crowd', '--root', str(root)])
+        data_command.data_command(['verify', 'crowd', '--root', str(root)])
     assert 'prepare it again' in capsys.readouterr().err
 
 
