@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from .efficiency import Agreement, optimize, to_onnx, to_openvino
 from .pictures import LARGEST, PICTURES, read_photo, to_rgb  # noqa: F401
-from .supernet import Subnet, _input_size
+from .supernet import Subnet, input_size
 from .training import load_checkpoint, save_checkpoint, write_atomically
 
 # %% auto #0
@@ -107,7 +107,7 @@ class SaliencyModel:
 
     def _small(self, photo):
         "(3,H,W) float32 in [0,1] at the network's resolution."
-        H, W = _input_size(photo.shape[:2], self.net.arch.resolution)
+        H, W = input_size(photo.shape[:2], self.net.arch.resolution)
         return (
             torch.from_numpy(np.array(Image.fromarray(photo).resize((W, H), Image.BILINEAR))).permute(2, 0, 1).float()
             / 255
@@ -131,7 +131,7 @@ class SaliencyModel:
     @property
     def size(self) -> tuple[int, int]:
         "(height, width) of a 3:4 picture at the network's own resolution."
-        return _input_size((3, 4), self.net.arch.resolution)
+        return input_size((3, 4), self.net.arch.resolution)
 
 
 PRETRAINED = (
