@@ -26,9 +26,14 @@ def named_device(
 def synchronise(
     device: str | torch.device | None = None,  # None: the GPU, if this process has used one
 ):
-    "Wait until the device has done what it was given: a GPU's calls return before they are done."
+    """Wait until the device has done what it was given: a GPU's calls return before they are done.
+
+    A device that this machine lacks is a ValueError."""
     kind = torch.device(device).type if device is not None else 'cuda' if torch.cuda.is_initialized() else 'cpu'
-    if kind == 'cuda':
-        torch.cuda.synchronize(device)
-    elif kind == 'mps':
-        torch.mps.synchronize()
+    wait = {'cuda': lambda: torch.cuda.synchronize(device), 'mps': torch.mps.synchronize}.get(kind)
+    try:
+        if wait:
+            wait()
+    except (RuntimeError, AssertionError):
+        named_device(device or kind)  # says it in one sentence, if that is the reason
+        raise
