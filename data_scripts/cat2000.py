@@ -6,7 +6,7 @@ import tempfile
 
 import numpy as np
 
-from salnas.sources import Content, File, Source, columns, main, read_mat
+from salnas.sources import Content, File, Source, data_command, fixation_columns, read_mat
 
 
 def plain(member):
@@ -26,7 +26,9 @@ def pooled(official, names):
 
 
 def scanpaths(member, names):
-    "`allFixData.mat`: a containers.Map from 'Action/001.jpg' to structs {name: '24-53-ak.eye', data: rows x, y}, counted from 1."
+    """Scanpaths of `allFixData.mat`: a containers.Map from 'Action/001.jpg' to structs.
+
+    Each is {name: '24-53-ak.eye', data: rows x, y}, counted from 1."""
     import matio  # reads MATLAB's own classes; in the extra `cat2000`
 
     with tempfile.TemporaryDirectory() as aside:  # it reads files only
@@ -48,12 +50,8 @@ def scanpaths(member, names):
             viewer = str(np.ravel(entry['name'])[0]).removesuffix('.eye').split('-')[-1]
             data = np.asarray(entry['data'], dtype=np.float64)
             if data.size:
-                yield (
-                    i,
-                    viewers.setdefault(viewer, len(viewers)),
-                    data.reshape(len(data), -1)[:, 0] - 1,
-                    data.reshape(len(data), -1)[:, 1] - 1,
-                )
+                data = data.reshape(len(data), -1) - 1
+                yield i, viewers.setdefault(viewer, len(viewers)), data[:, 0], data[:, 1]
 
 
 def structs(cell):
@@ -72,17 +70,19 @@ def convert(source, official):
     pictures = sorted((m for m in official.glob('Stimuli/*/*.jpg') if m.folder.lower() != 'output'), key=plain)
     if not pictures:
         raise ValueError(f"{official} has no Stimuli: is it trainSet.zip?")
-    names, maps = [plain(m) for m in pictures], [(plain(m), m.read) for m in official.glob('FIXATIONMAPS/*/*.jpg')]
+    names = [plain(m) for m in pictures]
+    maps = [(plain(m), m.read) for m in official.glob('FIXATIONMAPS/*/*.jpg')]
     paths, meta = official.glob('allFixData.mat'), {}
     try:
-        found = columns(scanpaths(paths[0], names)) if paths else None
+        found = fixation_columns(scanpaths(paths[0], names)) if paths else None
     except ImportError:
         found = None
     if found is None:
-        found = columns(pooled(official, names))
+        found = fixation_columns(pooled(official, names))
         meta = dict(
             edition=f'{source.edition}, pooled pixels of FIXATIONLOCS',
-            losses='viewers, order and repeated looks: install salnas[cat2000] and prepare again to read allFixData.mat',
+            losses='viewers, order and repeated looks: '
+            'install salnas[cat2000] and prepare again to read allFixData.mat',
         )
     return Content([(plain(m), m.read) for m in pictures], found, maps, meta=meta)
 
@@ -94,7 +94,8 @@ SOURCE = Source(
     page='http://saliency.mit.edu/results_cat2000.html',
     licence='none stated',
     cite='Borji 2015',
-    citation='A. Borji, L. Itti: CAT2000: a large scale fixation dataset for boosting saliency research. CVPR 2015 workshop on the future of datasets, arXiv 1505.03581.',
+    citation='A. Borji, L. Itti: CAT2000: a large scale fixation dataset for boosting saliency research. '
+    'CVPR 2015 workshop on the future of datasets, arXiv 1505.03581.',
     files=(
         File('trainSet.zip', ('http://saliency.mit.edu/trainSet.zip',), digest='md5:56ad5c77e6c8f72ed9ef2901628d6e48'),
     ),
@@ -105,7 +106,8 @@ SOURCE = Source(
     viewing='free viewing, 5 s',
     megabytes=12_000,
     pixels_per_degree=40,
-    pixels_per_degree_source="sigma of the benchmark's own maps (saliency-benchmarking); the degree itself is not published",
+    pixels_per_degree_source="sigma of the benchmark's own maps (saliency-benchmarking); "
+    "the degree itself is not published",
     authors=dict(
         n_train=1600,
         needs=('maps',),
@@ -119,11 +121,12 @@ SOURCE = Source(
         std=(0.5, 0.5, 0.5),
     ),
     notes=(
-        'Viewers and order are in allFixData.mat, a MATLAB class that needs mat-io (extra `cat2000`, Python 3.11); without it the pooled pixels of FIXATIONLOCS are taken.',
+        'Viewers and order are in allFixData.mat, a MATLAB class that needs mat-io (extra `cat2000`, Python 3.11); '
+        'without it the pooled pixels of FIXATIONLOCS are taken.',
         'pysaliency counts 672,053 fixations as they are, in frame, and 667,804 after dropping repeated ones.',
         'Pictures have grey margins up to 1920 x 1080.',
     ),
 )
 
 if __name__ == '__main__':
-    main(['get', SOURCE.name, *sys.argv[1:]])
+    data_command(['get', SOURCE.name, *sys.argv[1:]])

@@ -1,14 +1,17 @@
-"""EyeCrowd (Saliency in Crowd): `salnas_data get crowd`. Outside the paper's seven: for training and for tests of generalisation."""
+"""EyeCrowd (Saliency in Crowd): `salnas_data get crowd`.
+
+Outside the paper's seven: for training and for tests of generalisation."""
 
 import sys
 
-from salnas.sources import Content, File, Source, columns, main, nested_scanpaths
+from salnas.sources import Content, File, Source, data_command, fixation_columns, nested_scanpaths
 
 
 def convert(source, official):
     "Archives to `Content`."
     stimuli = official.pictures('data/stimuli/*.jpg')
-    return Content(stimuli, columns(nested_scanpaths(official.find('data/eye/fixations.mat'), [n for n, _ in stimuli])))
+    scanpaths = nested_scanpaths(official.find('data/eye/fixations.mat'), [n for n, _ in stimuli])
+    return Content(stimuli, fixation_columns(scanpaths))
 
 
 SOURCE = Source(
@@ -40,4 +43,4 @@ SOURCE = Source(
 )
 
 if __name__ == '__main__':
-    main(['get', SOURCE.name, *sys.argv[1:]])
+    data_command(['get', SOURCE.name, *sys.argv[1:]])

@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 
-from salnas.sources import Content, File, Source, columns, main, read_mat
+from salnas.sources import Content, File, Source, data_command, fixation_columns, read_mat
 
 # taken out by the owners in 2018; an older copy of the pictures still has them
 REMOVED = 'img_561715398.jpg', 'sun_bqfgwnmzhjwuphdi.jpg', 'sun_bswlalhygmnrhvuw.jpg', 'sun_buaqzytduodbufcb.jpg'
@@ -30,7 +30,7 @@ def scanpaths(official, names):
 def convert(source, official):
     "Archives to `Content`."
     stimuli = [(n, read) for n, read in official.pictures('DUT-OMRON-image/*.jpg') if n not in REMOVED]
-    return Content(stimuli, columns(scanpaths(official, [n for n, _ in stimuli])))
+    return Content(stimuli, fixation_columns(scanpaths(official, [n for n, _ in stimuli])))
 
 
 SITE = 'http://saliencydetection.net/dut-omron/download/'
@@ -41,7 +41,8 @@ SOURCE = Source(
     page='http://saliencydetection.net/dut-omron/',
     licence='none stated',
     cite='Yang 2013',
-    citation='C. Yang, L. Zhang, H. Lu, X. Ruan, M.-H. Yang: Saliency detection via graph-based manifold ranking. CVPR 2013, pp. 3166-3173.',
+    citation='C. Yang, L. Zhang, H. Lu, X. Ruan, M.-H. Yang: Saliency detection via graph-based manifold ranking. '
+    'CVPR 2013, pp. 3166-3173.',
     files=(
         File('DUT-OMRON-image.zip', (SITE + 'DUT-OMRON-image.zip',), digest='md5:a8951db9297afacf78bc0e5079103cf1'),
         File(
@@ -67,4 +68,4 @@ SOURCE = Source(
 )
 
 if __name__ == '__main__':
-    main(['get', SOURCE.name, *sys.argv[1:]])
+    data_command(['get', SOURCE.name, *sys.argv[1:]])

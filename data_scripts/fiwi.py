@@ -1,33 +1,34 @@
-"""FIWI, fixations in web pages: `salnas_data get fiwi`; the 51 pages whose scanpaths are public: `salnas_data get fiwi51`."""
+"""FIWI, fixations in web pages: `salnas_data get fiwi`.
+
+The 51 pages whose scanpaths are public: `salnas_data get fiwi51`."""
 
 import sys
 
 import numpy as np
 
-from salnas.sources import Content, File, Source, columns, main, points_of_map, read_mat, size_of
+from salnas.sources import Content, File, Source, data_command, fixation_columns, points_of_map, read_mat, size_of
+
+
+def within(official, folder):
+    "Sorted (name, read) of the PNG files that lie in a folder of this name, at any depth."
+    members = [m for m in official.glob('*.png') if folder in m.path.lower().split('/')[:-1]]
+    return sorted(((m.name, m.read) for m in members), key=lambda pair: pair[0])
 
 
 def convert(source, official):
     "Pages in a folder `stimuli`, and for each a PNG map of the points of all viewers in a folder `all5`."
-    named = lambda folder: sorted(
-        (
-            (m.name, m.read)
-            for m in official.glob('*.png')
-            if any(folder == part.lower() for part in m.path.split('/')[:-1])
-        ),
-        key=lambda pair: pair[0],
-    )
-    stimuli, marks = named('stimuli'), named('all5')
+    stimuli, marks = within(official, 'stimuli'), within(official, 'all5')
     if not stimuli or [n for n, _ in stimuli] != [n for n, _ in marks]:
         raise ValueError(
-            f"{official} holds {len(stimuli)} pages in stimuli and {len(marks)} maps in all5 of other names, expected a map for each page: is it the official archive?"
+            f"{official} holds {len(stimuli)} pages in stimuli and {len(marks)} maps in all5 of other names, "
+            "expected a map for each page: is it the official archive?"
         )
     for (name, page), (_, read) in zip(stimuli, marks):
         sizes = [size_of(name, f()) for f in (page, read)]
         if sizes[0] != sizes[1]:
             raise ValueError(f"the page {name} is {sizes[0]}, its map of points {sizes[1]}: points cannot be placed")
     scanpaths = ((i, -1, *points_of_map(read(), lossy=False)) for i, (_, read) in enumerate(marks))
-    return Content(stimuli, columns(scanpaths), point_maps=marks)
+    return Content(stimuli, fixation_columns(scanpaths), point_maps=marks)
 
 
 def convert_51(source, official):
@@ -39,11 +40,12 @@ def convert_51(source, official):
         raise ValueError(
             f"{official} lacks {len(missing)} pages, the first is {missing[0]}: is it the official archive?"
         )
-    looks = lambda u: np.asarray(u.fixations.enc, dtype=np.float64).reshape(-1, 2).T - 1
-    scanpaths = [
-        (names.index(str(e.filename)), j, *looks(u)) for e in entries for j, u in enumerate(np.atleast_1d(e.userdata))
-    ]
-    return Content([(n, pages[n]) for n in names], columns(scanpaths))
+    scanpaths = []
+    for e in entries:
+        for viewer, user in enumerate(np.atleast_1d(e.userdata)):
+            x, y = np.asarray(user.fixations.enc, dtype=np.float64).reshape(-1, 2).T - 1
+            scanpaths.append((names.index(str(e.filename)), viewer, x, y))
+    return Content([(n, pages[n]) for n in names], fixation_columns(scanpaths))
 
 
 CITATION = 'C. Shen, Q. Zhao: Webpage saliency. ECCV 2014, LNCS 8695, pp. 33-46.'
@@ -69,7 +71,8 @@ SOURCE = Source(
     **DEGREE,
     authors=dict(n_train=99, **THEIRS),
     notes=(
-        'The points come from PNG maps of all viewers together: exact pixels, but neither viewers nor order nor repeated looks; `fiwi51` has them for a third of the pages.',
+        'The points come from PNG maps of all viewers together: exact pixels, '
+        'but neither viewers nor order nor repeated looks; `fiwi51` has them for a third of the pages.',
     ),
 )
 
@@ -101,4 +104,4 @@ SOURCE_51 = Source(
 )
 
 if __name__ == '__main__':
-    main(['get', SOURCE.name, *sys.argv[1:]])
+    data_command(['get', SOURCE.name, *sys.argv[1:]])

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 from scipy.signal import lfilter
 
-from salnas.sources import Content, File, Source, columns, main, points_of_map, read_mat
+from salnas.sources import Content, File, Source, data_command, fixation_columns, points_of_map, read_mat
 
 RATE = 240  # samples per second
 TURN = 6 * 34  # px/s gained in a sample that begins a saccade: 6 degrees per second at 34 px per degree
@@ -16,8 +16,9 @@ BRAKING = 25  # samples within which a saccade must slow down
 def detect_fixations(eye):
     """(n,3) array x, y, duration (ms) from raw gaze, (samples,2) in pixels at 240 Hz.
 
-    The rule of the data set's own checkFixations.m: where speed (a mean of four samples) grows by more than TURN for at least three samples a saccade begins,
-    if a slowing by as much follows in time; fixations are what lies between, each at its median. Samples that are not numbers are left out of the median."""
+    The rule of the data set's own checkFixations.m: where speed (a mean of four samples) grows by more than TURN for at
+    least three samples a saccade begins, if a slowing by as much follows in time; fixations are what lies between, each
+    at its median. Samples that are not numbers are left out of the median."""
     n = len(eye)
     speed = lfilter(np.full(4, 0.25), 1, np.concatenate([[0], np.hypot(*np.diff(eye, axis=0).T)]))
     gain = np.zeros(n)
@@ -64,13 +65,16 @@ def _median(samples):
 
 
 def from_gaze(official, stems):
-    "DATA/<viewer>/<picture>.mat: raw gaze. The first fixation of a trial is dropped: viewers were made to look at the middle."
+    """DATA/<viewer>/<picture>.mat: raw gaze.
+
+    The first fixation of a trial is dropped: viewers were made to look at the middle."""
     members = official.glob('DATA/*/*.mat')
     viewers, place = sorted({m.folder for m in members}), {s: i for i, s in enumerate(stems)}
     missing = {(v, s) for v in viewers for s in stems} - {(m.folder, m.stem) for m in members}
     if missing:
         raise ValueError(
-            f"{official} lacks {len(missing)} of {len(viewers) * len(stems)} trials, the first is DATA/{'/'.join(min(missing))}.mat: is DATA.zip whole?"
+            f"{official} lacks {len(missing)} of {len(viewers) * len(stems)} trials, "
+            f"the first is DATA/{'/'.join(min(missing))}.mat: is DATA.zip whole?"
         )
     for m in members:
         if m.stem not in place:
@@ -90,34 +94,32 @@ def from_text(official, stems):
     viewers = sorted({m.name for m in members})
     if missing := set(stems) - {m.folder for m in members}:
         raise ValueError(
-            f"{official} lacks the scanpaths of {len(missing)} pictures, the first is {min(missing)}: is FixaTons.zip whole?"
+            f"{official} lacks the scanpaths of {len(missing)} pictures, the first is {min(missing)}: "
+            "is FixaTons.zip whole?"
         )
     for m in members:
         if m.folder not in place:
             raise ValueError(f"{m.path} is about no picture of the archive")
         try:
-            rows = np.array(
-                [line.split()[:4] for line in m.read().decode().splitlines() if line.strip()], dtype=np.float64
-            ).reshape(-1, 4)[1:]
+            table = [line.split()[:4] for line in m.read().decode().splitlines() if line.strip()]
+            x, y, start, end = np.array(table, dtype=np.float64).reshape(-1, 4)[1:].T
         except ValueError as e:
             raise ValueError(f"{m.path} is no table of x, y, start, end ({e})") from e
-        yield place[m.folder], viewers.index(m.name), rows[:, 0] - 1, rows[:, 1] - 1, 1000 * (rows[:, 3] - rows[:, 2])
+        yield place[m.folder], viewers.index(m.name), x - 1, y - 1, 1000 * (end - start)
+
+
+def drawn(official, end, stems):
+    "(name, read) of the official maps of one kind."
+    members = [(m.stem.removesuffix(end), m.read) for m in official.glob(f'*{end}.jpg')]
+    return [(f'{stem}.jpg', read) for stem, read in members if stem in set(stems)]
 
 
 def convert(source, official):
     "Archives to `Content`."
-    stimuli = (
-        official.pictures('ALLSTIMULI/*.jpeg')
-        if official.glob('ALLSTIMULI/*.jpeg')
-        else official.pictures('MIT1003/STIMULI/*.jpeg')
-    )
+    theirs, fixatons = 'ALLSTIMULI/*.jpeg', 'MIT1003/STIMULI/*.jpeg'
+    stimuli = official.pictures(theirs if official.glob(theirs) else fixatons)
     stems = [n.rsplit('.', 1)[0] for n, _ in stimuli]
-    named = lambda end: [
-        (m.stem.removesuffix(end) + '.jpg', m.read)
-        for m in official.glob(f'*{end}.jpg')
-        if m.stem.removesuffix(end) in set(stems)
-    ]
-    maps, marks, meta = named('_fixMap'), named('_fixPts'), {}
+    maps, marks, meta = drawn(official, '_fixMap', stems), drawn(official, '_fixPts', stems), {}
     if official.glob('DATA/*/*.mat'):
         found = from_gaze(official, stems)
     elif official.glob('MIT1003/SCANPATHS/*/*'):
@@ -127,13 +129,15 @@ def convert(source, official):
         found = ((place[n.rsplit('.', 1)[0]], -1, *points_of_map(read(), lossy=True)) for n, read in marks)
         meta = dict(
             edition='points of the JPEG maps',
-            losses='viewers, order, repeated looks, neighbouring points run together by JPEG; the maps hold the first 6 fixations of each viewer',
+            losses='viewers, order, repeated looks, neighbouring points run together by JPEG; '
+            'the maps hold the first 6 fixations of each viewer',
         )
     else:
         raise ValueError(
-            f"{official} has no fixations: give DATA.zip (raw gaze), FixaTons.zip, or ALLFIXATIONMAPS.zip beside ALLSTIMULI.zip"
+            f"{official} has no fixations: "
+            "give DATA.zip (raw gaze), FixaTons.zip, or ALLFIXATIONMAPS.zip beside ALLSTIMULI.zip"
         )
-    return Content(stimuli, columns(found), maps, marks, meta)
+    return Content(stimuli, fixation_columns(found), maps, marks, meta)
 
 
 SITE = 'http://people.csail.mit.edu/tjudd/WherePeopleLook/'
@@ -144,7 +148,8 @@ SOURCE = Source(
     page=SITE + 'index.html',
     licence='none stated',
     cite='Judd 2009',
-    citation='T. Judd, K. Ehinger, F. Durand, A. Torralba: Learning to predict where humans look. ICCV 2009, pp. 2106-2113.',
+    citation='T. Judd, K. Ehinger, F. Durand, A. Torralba: Learning to predict where humans look. '
+    'ICCV 2009, pp. 2106-2113.',
     files=(
         File('ALLSTIMULI.zip', (SITE + 'ALLSTIMULI.zip',), digest='md5:0d7df8b954ecba69b6796e77b9afe4b6'),
         File('DATA.zip', (SITE + 'DATA.zip',), digest='md5:ea19d74ad0a0144428c53e9d75c2d71c'),
@@ -168,10 +173,13 @@ SOURCE = Source(
         std=(0.5, 0.5, 0.5),
     ),
     notes=(
-        'DATA.zip holds raw gaze; fixations are detected by the rule of its own checkFixations.m, and the first of each trial, held in the middle, is dropped.',
-        'Coordinates are taken as those of MATLAB, counted from 1, as its owners plot them; pysaliency takes the same numbers as counted from 0. With that reading, and in frame, pysaliency counts 104,171.',
+        'DATA.zip holds raw gaze; fixations are detected by the rule of its own checkFixations.m, '
+        'and the first of each trial, held in the middle, is dropped.',
+        'Coordinates are taken as those of MATLAB, counted from 1, as its owners plot them; '
+        'pysaliency takes the same numbers as counted from 0. '
+        'With that reading, and in frame, pysaliency counts 104,171.',
     ),
 )
 
 if __name__ == '__main__':
-    main(['get', SOURCE.name, *sys.argv[1:]])
+    data_command(['get', SOURCE.name, *sys.argv[1:]])

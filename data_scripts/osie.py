@@ -2,13 +2,14 @@
 
 import sys
 
-from salnas.sources import Content, File, Source, columns, main, nested_scanpaths
+from salnas.sources import Content, File, Source, data_command, fixation_columns, nested_scanpaths
 
 
 def convert(source, official):
     "Archives to `Content`."
     stimuli = official.pictures('data/stimuli/*.jpg')
-    return Content(stimuli, columns(nested_scanpaths(official.find('data/eye/fixations.mat'), [n for n, _ in stimuli])))
+    scanpaths = nested_scanpaths(official.find('data/eye/fixations.mat'), [n for n, _ in stimuli])
+    return Content(stimuli, fixation_columns(scanpaths))
 
 
 SOURCE = Source(
@@ -18,7 +19,8 @@ SOURCE = Source(
     page='https://github.com/NUS-VIP/predicting-human-gaze-beyond-pixels',
     licence='MIT, (c) 2014 NUS VIP',
     cite='Xu 2014',
-    citation='J. Xu, M. Jiang, S. Wang, M. S. Kankanhalli, Q. Zhao: Predicting human gaze beyond pixels. Journal of Vision 14(1):28, 2014.',
+    citation='J. Xu, M. Jiang, S. Wang, M. S. Kankanhalli, Q. Zhao: Predicting human gaze beyond pixels. '
+    'Journal of Vision 14(1):28, 2014.',
     files=(
         File(
             'osie.zip',
@@ -35,9 +37,10 @@ SOURCE = Source(
     # the SalNAS code cuts the official coordinate to a whole number and takes it as one that counts from 0: x + 1 here
     authors=dict(n_train=500, sigma_px=16, offset=1.0, size=(384, 384), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
     notes=(
-        '1279.jpg and 1374.jpg are the same picture with other fixations; the shuffled split puts one into training and the other into the rest.',
+        '1279.jpg and 1374.jpg are the same picture with other fixations; '
+        'the shuffled split puts one into training and the other into the rest.',
     ),
 )
 
 if __name__ == '__main__':
-    main(['get', SOURCE.name, *sys.argv[1:]])
+    data_command(['get', SOURCE.name, *sys.argv[1:]])

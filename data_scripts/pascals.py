@@ -6,11 +6,13 @@ import sys
 import h5py
 import numpy as np
 
-from salnas.sources import Content, File, Source, columns, main
+from salnas.sources import Content, File, Source, data_command, fixation_columns
 
 
 def cells(member):
-    "The arrays of `fixCell`. In HDF5 (MATLAB 7.3) a cell holds references, matrices lie transposed, and an empty matrix is stored as its size."
+    """The arrays of `fixCell`.
+
+    In HDF5 (MATLAB 7.3) a cell holds references, matrices lie transposed, and an empty matrix is stored as its size."""
     try:
         with h5py.File(io.BytesIO(member.read())) as f:
             found = [np.asarray(f[r]) for r in np.asarray(f['fixCell']).ravel()]
@@ -23,13 +25,12 @@ def cells(member):
 
 def scanpaths(member, names):
     "A cell per picture, by its number: row, column, viewer, each counted from 1."
-    place, found = (
-        {int(n.rsplit('.', 1)[0]): i for i, n in enumerate(names)},
-        cells(member),
-    )  # by number, for 10.jpg sorts before 2.jpg
+    place = {int(n.rsplit('.', 1)[0]): i for i, n in enumerate(names)}  # by number, for 10.jpg sorts before 2.jpg
+    found = cells(member)
     if sorted(place) != list(range(1, len(found) + 1)):
         raise ValueError(
-            f"{member.path} is about {len(found)} pictures, not these {len(names)}: is {member.archive} the official archive?"
+            f"{member.path} is about {len(found)} pictures, not these {len(names)}: "
+            f"is {member.archive} the official archive?"
         )
     for k, (row, column, viewer) in enumerate(found, start=1):
         for v in np.unique(viewer):
@@ -39,7 +40,7 @@ def scanpaths(member, names):
 def convert(source, official):
     "Archives to `Content`."
     stimuli = official.pictures('imgs/pascal/*.jpg')
-    fixations = columns(scanpaths(official.find('fixations/pascalFix.mat'), [n for n, _ in stimuli]))
+    fixations = fixation_columns(scanpaths(official.find('fixations/pascalFix.mat'), [n for n, _ in stimuli]))
     return Content(stimuli, fixations, maps=[(m.name, m.read) for m in official.glob('humanFix/*.png')])
 
 
@@ -50,7 +51,8 @@ SOURCE = Source(
     page='https://cbs.ic.gatech.edu/salobj/',
     licence='none stated',
     cite='Li 2014',
-    citation='Y. Li, X. Hou, C. Koch, J. M. Rehg, A. L. Yuille: The secrets of salient object segmentation. CVPR 2014, pp. 280-287.',
+    citation='Y. Li, X. Hou, C. Koch, J. M. Rehg, A. L. Yuille: The secrets of salient object segmentation. '
+    'CVPR 2014, pp. 280-287.',
     files=(
         File(
             'salObj.zip',
@@ -77,9 +79,10 @@ SOURCE = Source(
     ),
     notes=(
         'Fixations counted by pysaliency, with all of them in frame.',
-        'Owners of readers disagree on the viewing time (2 or 3 s) and on the number of viewers (8 or 12); the file is asked for the latter.',
+        'Owners of readers disagree on the viewing time (2 or 3 s) and on the number of viewers (8 or 12); '
+        'the file is asked for the latter.',
     ),
 )
 
 if __name__ == '__main__':
-    main(['get', SOURCE.name, *sys.argv[1:]])
+    data_command(['get', SOURCE.name, *sys.argv[1:]])

@@ -1,4 +1,6 @@
-"""SALICON, fixations of 2017: `salnas_data get salicon`; of 2015: `salnas_data get salicon2015`. The 5,000 test pictures have no public fixations."""
+"""SALICON, fixations of 2017: `salnas_data get salicon`; of 2015: `salnas_data get salicon2015`.
+
+The 5,000 test pictures have no public fixations."""
 
 import json
 import re
@@ -6,7 +8,7 @@ import sys
 
 import numpy as np
 
-from salnas.sources import Content, File, Source, columns, gaze_points, in_processes, main
+from salnas.sources import Content, File, Source, data_command, fixation_columns, gaze_points, in_processes
 
 
 def from_mat(official, names):
@@ -15,26 +17,25 @@ def from_mat(official, names):
     stems = [n.rsplit('.', 1)[0] for n in names]
     if missing := [s for s in stems if s not in members]:
         raise ValueError(
-            f"{official} lacks the fixations of {len(missing)} pictures, the first is {missing[0]}: is fixations.zip given whole?"
+            f"{official} lacks the fixations of {len(missing)} pictures, the first is {missing[0]}: "
+            "is fixations.zip given whole?"
         )
-
-    def named(function, jobs):
-        for stem, found in zip(stems, in_processes(function, jobs, len(stems))):
-            yield found
-
-    results = named(gaze_points, (members[s].read() for s in stems))
+    results = in_processes(gaze_points, (members[s].read() for s in stems), len(stems))
     for i, stem in enumerate(stems):
         try:
             subject, x, y = next(results)
         except Exception as e:
             raise ValueError(
-                f"{members[stem].path} cannot be read ({type(e).__name__}: {e}): is {members[stem].archive} the official archive?"
+                f"{members[stem].path} cannot be read ({type(e).__name__}: {e}): "
+                f"is {members[stem].archive} the official archive?"
             ) from e
         yield i, subject, x - 1, y - 1
 
 
 def from_json(official, names):
-    "COCO-style annotations, one per worker and picture: [[row, column], ...] counted from 1. Positions of the mouse, not fixations."
+    """COCO-style annotations, one per worker and picture: [[row, column], ...] counted from 1.
+
+    Positions of the mouse, not fixations."""
     place, workers = {n: i for i, n in enumerate(names)}, {}
     for member in official.glob('fixations_*2014*.json'):
         text = member.read().decode('utf-8')
@@ -65,21 +66,20 @@ def items(text, key, member):
 def convert(source, official):
     "Archives to `Content`."
     stimuli = official.pictures('COCO_train2014_*.jpg') + official.pictures('COCO_val2014_*.jpg')
-    names, maps = (
-        [n for n, _ in stimuli],
-        [(m.name, m.read) for m in official.glob('COCO_*2014_*.png') if '_test2014_' not in m.name],
-    )
+    names = [n for n, _ in stimuli]
+    maps = [(m.name, m.read) for m in official.glob('COCO_*2014_*.png') if '_test2014_' not in m.name]
     if official.glob('COCO_*.mat'):
-        return Content(stimuli, columns(from_mat(official, names)), maps)
+        return Content(stimuli, fixation_columns(from_mat(official, names)), maps)
     if source.name == 'salicon' and official.glob('fixations_*2014*.json'):
         raise ValueError(f"{official} holds the JSON of the first release: salnas_data get salicon2015")
     if not official.glob('fixations_*2014*.json'):
         raise ValueError(
-            f"{official} has neither COCO_*.mat nor fixations_*2014.json: give images.zip, fixations.zip and, if you have it, maps.zip"
+            f"{official} has neither COCO_*.mat nor fixations_*2014.json: "
+            "give images.zip, fixations.zip and, if you have it, maps.zip"
         )
     return Content(
         stimuli,
-        columns(from_json(official, names)),
+        fixation_columns(from_json(official, names)),
         maps,
         meta=dict(edition='2015 JSON', losses='the JSON holds positions of the mouse, not fixations'),
     )
@@ -103,9 +103,11 @@ FACTS = dict(
     viewing='mouse over a blurred picture, 5 s',
     megabytes=10_000,
     pixels_per_degree=19.2,
-    pixels_per_degree_source="convention of this project: 3% of the long side of 640 px; the owners' tool blurs with 19 px",
+    pixels_per_degree_source="convention of this project: 3% of the long side of 640 px; "
+    "the owners' tool blurs with 19 px",
 )
-# the SalNAS code puts an official coordinate, counted from 1, at the pixel of that number counted from 0, and drops what falls beside
+# the SalNAS code puts an official coordinate, counted from 1, at the pixel of that number counted from 0,
+# and drops what falls beside
 THEIRS = dict(
     needs=('maps',),
     sigma_px=19,
@@ -137,7 +139,8 @@ SOURCE = Source(
     **FACTS,
     notes=(
         'Fixations counted by pysaliency.',
-        'The edition of the LSUN 2017 challenge and of the paper; the first release had other fixations: `salicon2015`.',
+        'The edition of the LSUN 2017 challenge and of the paper; the first release had other fixations: '
+        '`salicon2015`.',
         'Train is the official training part, test the official validation part.',
     ),
 )
@@ -161,7 +164,8 @@ SOURCE_2015 = Source(
     **FACTS,
     notes=(
         'Fixations counted by pysaliency.',
-        'JSON files (fixations_train2014.json, fixations_val2014.json) are read too, with --archive; they hold positions of the mouse rather than fixations.',
+        'JSON files (fixations_train2014.json, fixations_val2014.json) are read too, with --archive; '
+        'they hold positions of the mouse rather than fixations.',
     ),
 )
 
@@ -186,4 +190,4 @@ SOURCE_51 = Source(
 )
 
 if __name__ == '__main__':
-    main(['get', SOURCE.name, *sys.argv[1:]])
+    data_command(['get', SOURCE.name, *sys.argv[1:]])

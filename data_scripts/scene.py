@@ -1,18 +1,23 @@
-"""NUS Scene: `salnas_data get scene`. Outside the paper's seven: for training and for tests of generalisation."""
+"""NUS Scene: `salnas_data get scene`.
+
+Outside the paper's seven: for training and for tests of generalisation."""
 
 import sys
 
 import numpy as np
 
-from salnas.sources import Content, File, Source, columns, main, read_mat
+from salnas.sources import Content, File, Source, data_command, fixation_columns, read_mat
 
 
 def scanpaths(member, n):
-    "A cell of pictures x viewers; rows y, x, latency, duration (seconds). Coordinates are continuous in (0, width], so half a pixel goes; pictures stand in the order of their names."
+    """A cell of pictures x viewers; rows y, x, latency, duration (seconds).
+
+    Coordinates are continuous in (0, width], so half a pixel goes; pictures stand in the order of their names."""
     cells = np.asarray(read_mat(member, 'fixations'), dtype=object)
     if cells.ndim != 2 or len(cells) != n:
         raise ValueError(
-            f"{member.path} is a cell of {cells.shape}, pictures x viewers, there are {n}: is {member.archive} the official archive?"
+            f"{member.path} is a cell of {cells.shape}, pictures x viewers, there are {n}: "
+            f"is {member.archive} the official archive?"
         )
     for i, row in enumerate(cells):
         for viewer, looks in enumerate(row):
@@ -28,7 +33,7 @@ def scanpaths(member, n):
 def convert(source, official):
     "Archives to `Content`."
     stimuli = official.pictures('data/stimuli/*.jpg')
-    return Content(stimuli, columns(scanpaths(official.find('data/tidy/fixations.mat'), len(stimuli))))
+    return Content(stimuli, fixation_columns(scanpaths(official.find('data/tidy/fixations.mat'), len(stimuli))))
 
 
 SOURCE = Source(
@@ -38,7 +43,8 @@ SOURCE = Source(
     page='https://github.com/Yanakz/Scene',
     licence='MIT, (c) 2015 Haoran Liang',
     cite='Liang 2017',
-    citation='H. Liang, M. Jiang, R. Liang, Q. Zhao: Saliency prediction with scene structural guidance. IEEE SMC 2017.',
+    citation='H. Liang, M. Jiang, R. Liang, Q. Zhao: Saliency prediction with scene structural guidance. '
+    'IEEE SMC 2017.',
     files=(
         File(
             'scene.zip',
@@ -65,4 +71,4 @@ SOURCE = Source(
 )
 
 if __name__ == '__main__':
-    main(['get', SOURCE.name, *sys.argv[1:]])
+    data_command(['get', SOURCE.name, *sys.argv[1:]])

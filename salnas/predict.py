@@ -8,78 +8,28 @@ import argparse
 import copy
 import io
 import json
-import os
 import sys
 import time
-import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 import torch
-from PIL import Image, ImageOps, ImageSequence
+from PIL import Image, ImageSequence
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from .data import PICTURES, _to_rgb
 from .efficiency import Agreement, optimize, to_onnx, to_openvino
-from .supernet import Subnet, _input_size
+from .pictures import LARGEST, PICTURES, read_photo, to_rgb  # noqa: F401
+from .supernet import Subnet, input_size
 from .training import load_checkpoint, save_checkpoint, write_atomically
 
 # %% auto #0
-__all__ = ['LARGEST', 'PRETRAINED', 'VIDEOS', 'read_photo', 'SaliencyModel', 'map_image', 'overlay', 'frames', 'main']
+__all__ = ['PRETRAINED', 'VIDEOS', 'SaliencyModel', 'map_image', 'overlay', 'frames', 'main', 'LARGEST', 'read_photo']
 
-# %% ../nbs/12_predict.ipynb #c40be137
-LARGEST = 100_000_000  # pixels that are decoded as they are
-
-
-def read_photo(
-    source,  # path, bytes, PIL image, or (h,w,3) uint8 array
-) -> np.ndarray:  # (h,w,3) uint8
-    "A picture, upright, in RGB. One that is unreadable or empty is a ValueError in one sentence; a gigantic one is reduced, with a warning."
-    if isinstance(source, np.ndarray):
-        if source.ndim != 3 or source.shape[2] != 3 or source.dtype != np.uint8 or 0 in source.shape:
-            raise ValueError(f'a picture must be (h,w,3) uint8, got {source.shape} {source.dtype}')
-        return source
-    name = (
-        'the given bytes'
-        if isinstance(source, bytes)
-        else 'the given picture'
-        if isinstance(source, Image.Image)
-        else str(source)
-    )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', Image.DecompressionBombWarning)
-            limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-            try:
-                with (
-                    source
-                    if isinstance(source, Image.Image)
-                    else Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as im
-                ):
-                    return _decoded(im, name)
-            finally:
-                Image.MAX_IMAGE_PIXELS = limit
-    except FileNotFoundError:
-        raise ValueError(f'there is no file {name}') from None
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as e:
-        raise ValueError(f'cannot read {name} as a picture: {e or type(e).__name__}') from e
-
-
-def _decoded(im, name):
-    w, h = im.size
-    if w * h > 20 * LARGEST:
-        raise ValueError(f'{w}x{h} pixels are too many: reduce it first')
-    if w * h > LARGEST:
-        scale = (LARGEST / (w * h)) ** 0.5
-        size = max(1, int(w * scale)), max(1, int(h * scale))
-        im.draft('RGB', size)  # a JPEG is decoded at a fraction of its size
-        im = im.resize(size, Image.BOX if im.mode not in ('P', '1') else None)
-        warnings.warn(f'{name} has {w}x{h} pixels and is reduced to {size[0]}x{size[1]}; so is its map')
-    im.load()
-    return np.array(_to_rgb(ImageOps.exif_transpose(im)))
+# %% ../nbs/12_predict.ipynb #667efab9
+_all_ = ['LARGEST', 'read_photo']
 
 # %% ../nbs/12_predict.ipynb #e54e56cb
 class SaliencyModel:
@@ -157,7 +107,7 @@ class SaliencyModel:
 
     def _small(self, photo):
         "(3,H,W) float32 in [0,1] at the network's resolution."
-        H, W = _input_size(photo.shape[:2], self.net.arch.resolution)
+        H, W = input_size(photo.shape[:2], self.net.arch.resolution)
         return (
             torch.from_numpy(np.array(Image.fromarray(photo).resize((W, H), Image.BILINEAR))).permute(2, 0, 1).float()
             / 255
@@ -181,7 +131,7 @@ class SaliencyModel:
     @property
     def size(self) -> tuple[int, int]:
         "(height, width) of a 3:4 picture at the network's own resolution."
-        return _input_size((3, 4), self.net.arch.resolution)
+        return input_size((3, 4), self.net.arch.resolution)
 
 
 PRETRAINED = (
@@ -228,7 +178,7 @@ def frames(
     if path.suffix.lower() in ('.gif', '.webp', '.png', '.apng'):
         with Image.open(path) as im:
             for frame in ImageSequence.Iterator(im):
-                yield np.array(_to_rgb(frame.copy()))
+                yield np.array(to_rgb(frame.copy()))
         return
     try:
         import av

@@ -5,9 +5,9 @@
 # %% ../nbs/05_selfkd.ipynb #f205f937
 from __future__ import annotations
 
-import argparse, ast, copy, inspect, os
+import copy
+import inspect
 from collections.abc import Callable
-from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 
@@ -15,43 +15,31 @@ import torch
 import torch.distributed as dist
 from torch.optim.swa_utils import AveragedModel
 
-from .data import load_dataset
-from .space import SPACES, named_space
-from .supernet import Network, Subnet, Supernet, macs, parameters
-from salnas.training import (
-    PROFILES,
-    NoKD,
-    Settings,
-    authors_blur,
-    calibrated,
-    distributed,
-    evaluate,
-    fit,
-    load_arch,
-    load_checkpoint,
-    named_profile,
-)
-from .training import saliency_loss, save_checkpoint, save_result
+from .protocols import NATIVE, Protocol, named_protocol
+from .supernet import Network, Subnet, Supernet
+from .training import NoKD, load_checkpoint, saliency_loss
 
 # %% auto #0
-__all__ = ['KDS', 'MixtureKD', 'SelfKD', 'PSKD', 'PKD', 'MultiStepKD', 'named_kd', 'main', 'NoKD']
+__all__ = ['KDS', 'MixtureKD', 'SelfKD', 'PSKD', 'PKD', 'MultiStepKD', 'named_kd', 'NoKD']
 
 # %% ../nbs/05_selfkd.ipynb #d4bef2a4
 _all_ = ['NoKD']  # the first of the teachers lives beside the loop that defines their interface
 
 # %% ../nbs/05_selfkd.ipynb #2bfd161a
 class MixtureKD(NoKD):
-    """What teachers share: target = a * ground truth + (1 - a) * teacher's map, with `a` the `share` of the ground truth.
+    """What teachers share: target = a * ground truth + (1 - a) * teacher's map, with `a` the `share` of the former.
 
-    Under `native` both parts are densities that sum to 1. Under `authors` the ground-truth map in [0,1] is mixed with the raw sigmoid map."""
+    A protocol whose targets are densities mixes two that sum to 1; one whose targets are maps mixes the ground-truth
+    map in [0,1] with the raw sigmoid map. ValueError: data of another kind of target."""
 
     teacher: Network | None = None  # None: not yet, the target is the ground truth
     alpha = 0.0
 
-    def __init__(self, protocol: str = 'native'):  # or 'authors'
-        if protocol not in ('native', 'authors'):
-            raise ValueError(f"unknown protocol {protocol!r}: choose 'native' or 'authors'")
-        self.protocol = protocol
+    def __init__(
+        self,
+        protocol: Protocol | str = NATIVE,  # or its name: what the data follow
+    ):
+        self.protocol = named_protocol(protocol)
 
     def start(self, student: Network, epochs: int, calibrate: Callable[[Network], Subnet]):
         self.epochs, self.calibrate, self.teacher = epochs, calibrate, None
@@ -72,21 +60,18 @@ class MixtureKD(NoKD):
         return self.mix(density, self.teach(images), self.share(epoch)), 0
 
     def mix(self, density, teacher, share):
-        sums = density.sum((1, 2)).max()
-        if self.protocol == 'authors' and sums <= 1.01:
+        given = 'densities' if density.sum((1, 2)).max() <= 1.01 else 'maps'
+        if given != self.protocol.targets:
             raise ValueError(
-                "protocol='authors' mixes maps in [0,1], these are densities: use data of the authors' protocol"
+                f"a teacher under protocol {self.protocol} mixes {_KINDS[self.protocol.targets]}, "
+                f'these are {_KINDS[given]}: give teacher and data the same protocol'
             )
-        if self.protocol == 'native':
-            if sums > 1.01:
-                raise ValueError(
-                    "targets must be densities that sum to 1: use protocol='authors' with data of the authors' protocol"
-                )
+        if given == 'densities':
             teacher = teacher / teacher.sum((1, 2), keepdim=True).clamp(min=torch.finfo(teacher.dtype).tiny)
         return share * density + (1 - share) * teacher
 
     def options(self):
-        return {'protocol': self.protocol}
+        return {'protocol': str(self.protocol)}
 
     def state_dict(self):
         return {'teacher': self.teacher and self.teacher.state_dict()}
@@ -95,6 +80,9 @@ class MixtureKD(NoKD):
         if state['teacher'] is not None:
             self.teacher = self._blank()
             self.teacher.load_state_dict(state['teacher'])
+
+
+_KINDS = {'densities': 'densities that sum to 1', 'maps': 'maps in [0,1]'}
 
 
 def _share(name, value):
@@ -110,9 +98,10 @@ def _largest(net):
 
 # %% ../nbs/05_selfkd.ipynb #f8aae876
 class SelfKD(MixtureKD):
-    """Self-knowledge distillation of SalNAS (arXiv 2407.20062): the teacher is made of the student's own past; it is used from the second epoch on.
+    """Self-knowledge distillation of SalNAS (arXiv 2407.20062): the teacher is made of the student's own past.
 
-    Under `authors` it computes with the statistics of the batch, as the published code does."""
+    It is used from the second epoch on. Under a protocol whose teachers are in training (the authors') it computes
+    with the statistics of the batch."""
 
     name = 'self-kd'
 
@@ -121,7 +110,7 @@ class SelfKD(MixtureKD):
         alpha: float = 0.5,  # weight of the ground truth, 0 to 1
         teacher: str = 'mean',  # which past: 'last', 'best', 'mean' (theirs) or 'ema'
         decay: float = 0.999,  # of 'ema', per step
-        protocol: str = 'native',  # or 'authors'
+        protocol: Protocol | str = NATIVE,  # or its name: what the data follow
     ):
         super().__init__(protocol)
         if teacher not in _PASTS:
@@ -144,13 +133,12 @@ class SelfKD(MixtureKD):
             self.average.update_parameters(student)
         elif self.past != 'ema':
             return
-        self.teacher = (
-            copy.deepcopy(self.average.module) if self.protocol == 'authors' else self.calibrate(self.average.module)
-        )
+        calibrated = self.protocol.teachers == 'calibrated'
+        self.teacher = (self.calibrate if calibrated else copy.deepcopy)(self.average.module)
 
     @torch.no_grad()
     def teach(self, images):
-        if self.protocol == 'native':
+        if self.protocol.teachers == 'calibrated':
             return super().teach(images)
         net = self.teacher.train()
         return net(images, net.space.max()) if isinstance(net, Supernet) else net(images)
@@ -170,7 +158,8 @@ class SelfKD(MixtureKD):
         super().load_state_dict(state)
 
     def _blank(self):
-        return (copy.deepcopy if self.protocol == 'authors' else _largest)(self.average.module)
+        calibrated = self.protocol.teachers == 'calibrated'
+        return (_largest if calibrated else copy.deepcopy)(self.average.module)
 
 
 # how the past is updated: (past, present weights, number of updates so far, decay) -> new past
@@ -183,14 +172,16 @@ _PASTS = {
 
 # %% ../nbs/05_selfkd.ipynb #1ab0cbbf
 class PSKD(MixtureKD):
-    "Progressive self-KD (arXiv 2006.12000): last epoch's student teaches, with a weight that grows linearly to `final`. Under `authors` its maps are blurred."
+    """Progressive self-KD (arXiv 2006.12000): last epoch's student teaches, with a weight that grows to `final`.
+
+    It grows linearly with the epoch. The teacher's maps are blurred as the protocol blurs what it scores."""
 
     name = 'ps-kd'
 
     def __init__(
         self,
         final: float = 0.8,  # weight of the teacher in the last epoch, 0 to 1
-        protocol: str = 'native',  # or 'authors'
+        protocol: Protocol | str = NATIVE,  # or its name: what the data follow
     ):
         super().__init__(protocol)
         self.final = _share('final', final)
@@ -208,16 +199,17 @@ class PSKD(MixtureKD):
     def teach(self, images):
         maps = super().teach(images)
         with torch.autocast(maps.device.type, enabled=False):
-            return authors_blur(maps) if self.protocol == 'authors' else maps
+            return self.protocol.blur(maps)
 
     def options(self):
         return super().options() | {'final': self.final}
 
 # %% ../nbs/05_selfkd.ipynb #8ebd2c49
 class PKD(MixtureKD):
-    """Pseudo-KD (IEEE TII 2022, as in SalNAS's code): a copy of the largest network learns from the ground truth at the same time; the student from that teacher alone.
+    """Pseudo-KD (IEEE TII 2022, as in SalNAS's code): a copy of the largest network is trained along, and teaches.
 
-    Under `authors` the student sees the maps that the teacher was trained with, dropout and batch statistics included."""
+    The teacher learns from the ground truth, the student from the teacher alone. Under a protocol whose teachers are
+    in training (the authors') the student sees the maps that the teacher was trained with, dropout included."""
 
     name = 'pkd'
 
@@ -225,7 +217,7 @@ class PKD(MixtureKD):
         self,
         dropout: float = 0.2,  # of the teacher, as of the largest student
         drop_connect: float = 0.2,  # likewise
-        protocol: str = 'native',  # or 'authors'
+        protocol: Protocol | str = NATIVE,  # or its name: what the data follow
     ):
         super().__init__(protocol)
         self.rates = {'dropout': dropout, 'drop_connect': drop_connect}
@@ -244,7 +236,7 @@ class PKD(MixtureKD):
         if not torch.isfinite(maps).all():  # a bad batch must not stay in the statistics
             for b, old in zip(self.teacher.buffers(), before):
                 b.copy_(old)
-        target = maps.detach() if self.protocol == 'authors' else self.teach(images)
+        target = self.teach(images) if self.protocol.teachers == 'calibrated' else maps.detach()
         with torch.autocast(maps.device.type, enabled=False):
             return self.mix(density, target, self.share(epoch)), saliency_loss(maps, density, fixations)
 
@@ -263,7 +255,9 @@ class PKD(MixtureKD):
 
 # %% ../nbs/05_selfkd.ipynb #21f98de0
 class MultiStepKD(MixtureKD):
-    "Multi-step KD (PocketNet, arXiv 2108.10710): in each epoch the checkpoint of the same epoch of a network that was trained beforehand teaches."
+    """Multi-step KD (PocketNet, arXiv 2108.10710): a network that was trained beforehand teaches.
+
+    In each epoch it is that network's checkpoint of the same epoch."""
 
     name = 'multi-step'
 
@@ -272,7 +266,7 @@ class MultiStepKD(MixtureKD):
         folder: str | Path,  # `output_dir` of a `fit(..., every_epoch=True)`; networks of any space
         alpha: float = 0.5,  # weight of the ground truth, 0 to 1
     ):
-        super().__init__('native')
+        super().__init__(NATIVE)
         self.folder, self.alpha, self.loaded = Path(folder), _share('alpha', alpha), None
 
     def start(self, student, epochs, calibrate):
@@ -281,7 +275,8 @@ class MultiStepKD(MixtureKD):
         missing = [p.name for p in map(self.path, range(epochs)) if not p.is_file()]
         if missing:
             raise FileNotFoundError(
-                f'{self.folder} holds no {", ".join(missing)}: train the teacher for {epochs} epochs with fit(..., output_dir, every_epoch=True)'
+                f'{self.folder} holds no {", ".join(missing)}: '
+                f'train the teacher for {epochs} epochs with fit(..., output_dir, every_epoch=True)'
             )
         self.student, self.loaded = student, None
 
@@ -327,175 +322,3 @@ def named_kd(
     if missing := [k for k, p in known.items() if p.default is p.empty and k not in options]:
         raise ValueError(f'{name} needs {", ".join(missing)}=...')
     return KDS[name](**options)
-
-
-def _pairs(texts):
-    "['epochs=3', 'precision=bf16'] as a dict."
-
-    def value(text):
-        try:
-            return ast.literal_eval({'true': 'True', 'false': 'False'}.get(text.lower(), text))
-        except (ValueError, SyntaxError):
-            return text
-
-    if bad := [t for t in texts if '=' not in t]:
-        raise SystemExit(f'options are written NAME=VALUE, got {" ".join(bad)}')
-    return {k: value(v) for k, _, v in (t.partition('=') for t in texts)}
-
-# %% ../nbs/05_selfkd.ipynb #d65ab060
-def _arguments(argv):
-    p = argparse.ArgumentParser(
-        'salnas_train',
-        description='Train a weight-sharing supernet for saliency prediction and score its largest and smallest network. Under torchrun: on all GPUs.',
-    )
-    p.add_argument('--dataset', default='popout', help="'popout' (embedded) or a prepared data set")
-    p.add_argument('--data-root', help='folder of the prepared data sets; default: $SALNAS_DATA or ~/.cache/salnas')
-    p.add_argument('--space', choices=SPACES, help='default: tiny')
-    p.add_argument(
-        '--resolutions', type=int, nargs='+', help="choices of the input's long side, pixels; default: the space's own"
-    )
-    p.add_argument('--profile', default='cpu', choices=PROFILES)
-    p.add_argument(
-        '--set',
-        nargs='+',
-        default=[],
-        metavar='NAME=VALUE',
-        help=f'settings to replace: {", ".join(f.name for f in fields(Settings))}',
-    )
-    p.add_argument('--kd', default='none', choices=KDS)
-    p.add_argument(
-        '--kd-set',
-        nargs='+',
-        default=[],
-        metavar='NAME=VALUE',
-        help='options of the teacher, such as alpha=0.5 teacher=ema, or folder=... for multi-step',
-    )
-    p.add_argument('--protocol', default='native', choices=('native', 'authors'))
-    p.add_argument(
-        '--arch',
-        type=Path,
-        help='train one network instead of the supernet: the .json file of an architecture, which brings its space',
-    )
-    p.add_argument(
-        '--start',
-        type=Path,
-        help='weights to start from: a checkpoint of a supernet (with --arch, the network is cut out of it) or of the same network',
-    )
-    p.add_argument('--encoder', help="encoder weights: 'torchvision' or a file; default: random")
-    p.add_argument('--input-mean', type=float, help="of the inputs those weights were trained on; default: ImageNet's")
-    p.add_argument('--input-std', type=float)
-    p.add_argument('--seed', type=int, default=0)
-    p.add_argument(
-        '--output-dir', required=True, type=Path, help='gets the log, the weights, the states and the results'
-    )
-    p.add_argument(
-        '--resume', action='store_true', help='go on from the newest state in the output folder, if there is one'
-    )
-    p.add_argument('--save-every', type=int, default=0, metavar='STEPS', help='write a state also within an epoch')
-    p.add_argument('--every-epoch', action='store_true', help="keep each epoch's network: a teacher for multi-step KD")
-    return p.parse_args(argv)
-
-# %% ../nbs/05_selfkd.ipynb #61cff804
-def _start(a, space, arch):
-    "The network that training starts from: new, or of a checkpoint."
-    if not a.start:
-        return Supernet(space, seed=a.seed)
-    if a.encoder or a.input_mean is not None or a.input_std is not None:
-        raise SystemExit(
-            '--start has all weights and the statistics of their inputs: leave --encoder, --input-mean and --input-std out'
-        )
-    net = load_checkpoint(a.start)
-    if net.space != space:
-        raise SystemExit(
-            f'{a.start} holds a network of another space: {net.space.name} with {net.space.resolutions} px instead of {space.name} with {space.resolutions} px: give --space and --resolutions to fit'
-        )
-    if isinstance(net, Subnet) and net.arch != arch:
-        raise SystemExit(
-            f'{a.start} holds one network'
-            + (
-                ', and not the one of --arch: start from its supernet'
-                if arch
-                else ': give its --arch, or start from a supernet'
-            )
-        )
-    return net.train()
-
-
-def main(
-    argv: list[str] | None = None,  # None: the command line's
-):
-    "The command `salnas_train`."
-    a = _arguments(argv)
-    if a.arch and (a.space or a.resolutions):
-        raise SystemExit('--arch brings its space: leave --space and --resolutions out')
-    if missing := [str(f) for f in (a.arch, a.start) if f and not f.is_file()]:
-        raise SystemExit(f'no such file: {", ".join(missing)}')
-    space, arch = (
-        load_arch(a.arch) if a.arch else (named_space(a.space or 'tiny', a.resolutions and tuple(a.resolutions)), None)
-    )
-    try:
-        settings = named_profile(a.profile, space.name, a.dataset, **_pairs(getattr(a, 'set')))
-    except TypeError as e:
-        raise SystemExit(f'unknown setting: {e}') from e
-    if a.protocol == 'authors' and a.kd == 'multi-step':
-        raise SystemExit("multi-step KD is not the authors': use --protocol native")
-    options = _pairs(a.kd_set) | (
-        {'protocol': 'authors'} if a.protocol == 'authors' and a.kd in ('self-kd', 'ps-kd', 'pkd') else {}
-    )
-    kd, first = named_kd(a.kd, **options), os.environ.get('RANK', '0') == '0'
-    train, val, test = (
-        load_dataset(a.dataset, split, a.data_root, tuple(settings.size), a.protocol)
-        for split in ('train', 'val', 'test')
-    )
-    with distributed() as device:
-        net = _start(a, space, arch)
-        if a.encoder:
-            net.load_encoder(a.encoder, *((v,) * 3 if v is not None else None for v in (a.input_mean, a.input_std)))
-        if arch and isinstance(net, Supernet):
-            net = net.extract(arch)
-        if a.protocol == 'authors' and a.input_mean is None:
-            (
-                net.mean.copy_(torch.tensor(train.mean)),
-                net.std.copy_(torch.tensor(train.std)),
-            )  # theirs: .5 for all but SALICON
-        history = fit(
-            net.to(device),
-            train,
-            val,
-            kd,
-            settings,
-            a.seed,
-            a.output_dir,
-            progress=first,
-            resume=a.resume,
-            save_every=a.save_every,
-            every_epoch=a.every_epoch,
-        )
-    if not first:
-        return
-    for which, arch in {'network': arch}.items() if arch else {'largest': space.max(), 'smallest': space.min()}.items():
-        source, images = (val, len(val)) if a.protocol == 'authors' else (train, settings.calibration)
-        sub = calibrated(net, source, arch, images, settings.batch_size, settings.precision)
-        parameters_ = asdict(settings) | {
-            'space': space.name,
-            'resolutions': space.resolutions,
-            'encoder': Path(a.encoder or '').name,
-            'start': str(a.start or ''),
-            'kd': {'name': kd.name, **kd.options()},
-            'arch': arch.to_dict(),
-        }
-        result = save_result(
-            a.output_dir / which,
-            evaluate(sub, test, precision=settings.precision),
-            test,
-            experiment='salnas_train',
-            model=f'{kd.name}, {which}',
-            seed=a.seed,
-            profile=a.profile,
-            parameters=parameters_,
-            cost={'parameters': parameters(sub), 'macs': macs(sub, settings.size)},
-            time_s=history.seconds.sum(),
-            device=device,
-        )
-        save_checkpoint(sub, a.output_dir / which / 'net.safetensors', dataset=a.dataset, seed=a.seed)
-        print(f'{which}: ' + '  '.join(f'{k} {v:.3f}' for k, v in result['metrics'].items()))

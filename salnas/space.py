@@ -4,14 +4,14 @@
 
 # %% ../nbs/02_space.ipynb #16580acf
 from __future__ import annotations
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from math import prod
 
 import numpy as np
 
 # %% auto #0
-__all__ = ['SPACES', 'Arch', 'Stage', 'SearchSpace', 'alphanet_space', 'mobilenetv2_space', 'tiny_space', 'named_space',
+__all__ = ['SPACES', 'Arch', 'Stage', 'Gene', 'SearchSpace', 'alphanet_space', 'mobilenetv2_space', 'tiny_space', 'named_space',
            'make_divisible', 'ConvSpec', 'BlockSpec', 'Plan', 'plan']
 
 # %% ../nbs/02_space.ipynb #2d94961a
@@ -81,14 +81,41 @@ class Stage:
     se: bool = False  # squeeze-and-excitation in every block
     act: str = 'swish'  # activation: 'swish' or 'relu6'
 
+# %% ../nbs/02_space.ipynb #69bbc59f
+@dataclass(frozen=True)
+class Gene(Sequence):
+    """One thing that varies: what it is, where, and between which values. As a sequence it is its choices.
+
+    Its `name` is its kind and stage: `'resolution'`, `'width0'` (the first convolution's), `'depth3'`."""
+
+    kind: str  # a field of `Arch`: 'resolution', 'width', 'depth', 'kernel_size' or 'expand_ratio'
+    stage: int | None  # 1 for the first stage, 0 for the first convolution, None for the whole network
+    choices: tuple[int, ...]  # the values it may take, in the order in which the space lists them
+
+    @property
+    def name(self) -> str:
+        return self.kind if self.stage is None else f'{self.kind}{self.stage}'
+
+    @property
+    def by_cost(self) -> tuple[int, ...]:
+        "The choices from the cheapest to the dearest."
+        return tuple(sorted(self.choices))
+
+    def __len__(self):
+        return len(self.choices)
+
+    def __getitem__(self, i):
+        return self.choices[i]
+
 # %% ../nbs/02_space.ipynb #2a81eade
 @dataclass(frozen=True)
 class SearchSpace:
     """Which architectures exist. Plain data: two spaces are equal when their tables are.
 
-    `head` is `('factor', n)`: the last 1x1 convolution has n times the last stage's width; or `('width', n)`: it has n channels.
-    `shortcut` is `'every'`: each block adds its input, average-pooled and projected by a 1x1 convolution where shapes differ (AttentiveNAS);
-    or `'identity'`: only blocks after the first of a stage add their input (MobileNetV2)."""
+    `head` is `('factor', n)`: the last 1x1 convolution has n times the last stage's width; or `('width', n)`: it has
+    n channels. `shortcut` is `'every'`: each block adds its input, average-pooled and projected by a 1x1 convolution
+    where shapes differ (AttentiveNAS); or `'identity'`: only blocks after the first of a stage add their input
+    (MobileNetV2)."""
 
     name: str  # for messages, checkpoints and result files
     first: tuple[int, ...]  # choices of the first convolution's width
@@ -99,25 +126,29 @@ class SearchSpace:
     act: str = 'swish'  # activation of first convolution, head and decoder
 
     @property
-    def genes(self) -> dict[str, tuple[int, ...]]:
-        "Every gene's name and choices, in the order of `Arch`'s fields: `resolution`, `width0`, `width1`, ..., `expand_ratio7`."
-        named = {'resolution': self.resolutions, 'width0': self.first}
-        for field in ('width', 'depth', 'kernel_size', 'expand_ratio'):
-            named |= {f'{field}{i}': getattr(s, field) for i, s in enumerate(self.stages, 1)}
-        return named
+    def genes(self) -> dict[str, Gene]:
+        "Every gene by its name, in the order of `Arch`'s fields: `resolution`, `width0`, ..., `expand_ratio7`."
+        genes = [Gene('resolution', None, self.resolutions), Gene('width', 0, self.first)]
+        for kind in ('width', 'depth', 'kernel_size', 'expand_ratio'):
+            genes += [Gene(kind, i, getattr(s, kind)) for i, s in enumerate(self.stages, 1)]
+        return {g.name: g for g in genes}
 
-    def _values(self, arch):
+    def values(self, arch: Arch) -> tuple[int, ...]:
+        "The value of each gene of `arch`, in the order of `genes`."
         return (arch.resolution, *arch.width, *arch.depth, *arch.kernel_size, *arch.expand_ratio)
 
-    def _arch(self, values):
+    def arch(self, values: Sequence[int]) -> Arch:  # one per gene, in the order of `genes`
+        "The architecture with these values, the inverse of `values`. It does not check the choices."
         n = len(self.stages)
+        if len(values) != 4 * n + 2:
+            raise ValueError(f'the space {self.name!r} has {4 * n + 2} genes, got {len(values)} values')
         cuts = np.cumsum([1, n + 1, n, n])
         parts = [tuple(values[i:j]) for i, j in zip((0, *cuts), (*cuts, len(values)))]
         return Arch(parts[0][0], *parts[1:])
 
     def sample(self, rng: np.random.Generator) -> Arch:
         "An architecture with every gene drawn uniformly and independently."
-        return self._arch([c[rng.integers(len(c))] for c in self.genes.values()])
+        return self.arch([c[rng.integers(len(c))] for c in self.genes.values()])
 
     def mutate(
         self,
@@ -127,23 +158,22 @@ class SearchSpace:
     ) -> Arch:
         "A copy of `arch` in which each gene was drawn anew with probability `p` (it may draw the value it had)."
         self.check(arch)
-        new = [
-            c[rng.integers(len(c))] if rng.random() < p else v for v, c in zip(self._values(arch), self.genes.values())
-        ]
-        return self._arch(new)
+        pairs = zip(self.values(arch), self.genes.values())
+        return self.arch([c[rng.integers(len(c))] if rng.random() < p else v for v, c in pairs])
 
     def crossover(self, a: Arch, b: Arch, rng: np.random.Generator) -> Arch:
         "A child that takes each gene from `a` or from `b` with equal probability."
-        self.check(a), self.check(b)
-        return self._arch([x if rng.random() < 0.5 else y for x, y in zip(self._values(a), self._values(b))])
+        self.check(a)
+        self.check(b)
+        return self.arch([x if rng.random() < 0.5 else y for x, y in zip(self.values(a), self.values(b))])
 
     def min(self) -> Arch:
         "The architecture with the smallest choice of every gene."
-        return self._arch([min(c) for c in self.genes.values()])
+        return self.arch([g.by_cost[0] for g in self.genes.values()])
 
     def max(self) -> Arch:
         "The architecture with the largest choice of every gene."
-        return self._arch([max(c) for c in self.genes.values()])
+        return self.arch([g.by_cost[-1] for g in self.genes.values()])
 
     def size(self) -> int:
         "How many architectures the space holds; all of them compute different functions."
@@ -152,9 +182,8 @@ class SearchSpace:
     def encode(self, arch: Arch) -> np.ndarray:
         "One-hot float32 vector (D,) of the genes that have more than one choice, in the order of `genes`."
         self.check(arch)
-        return np.concatenate(
-            [np.equal(c, v) for v, c in zip(self._values(arch), self.genes.values()) if len(c) > 1]
-        ).astype('float32')
+        pairs = zip(self.values(arch), self.genes.values())
+        return np.concatenate([np.equal(c.choices, v) for v, c in pairs if len(c) > 1]).astype('float32')
 
     def contains(self, arch: Arch) -> bool:
         "Whether every gene of `arch` is one of the space's choices."
@@ -171,9 +200,9 @@ class SearchSpace:
             return f'expected an Arch, got {type(arch).__name__} (Arch.from_dict reads a dict)'
         if len(arch.depth) != len(self.stages):
             return f'it has {len(arch.depth)} stages, the space {len(self.stages)}'
-        for (gene, choices), v in zip(self.genes.items(), self._values(arch)):
-            if v not in choices:
-                return f'{gene} is {v}, the choices are {list(choices)}'
+        for gene, v in zip(self.genes.values(), self.values(arch)):
+            if v not in gene.choices:
+                return f'{gene.name} is {v}, the choices are {list(gene)}'
 
     def to_dict(self) -> dict:
         "The table as nested dicts and lists, ready for JSON."
@@ -213,7 +242,7 @@ def alphanet_space(
 def mobilenetv2_space(
     resolutions: tuple[int, ...] = (192, 256),  # long sides of the input, pixels
 ) -> SearchSpace:
-    "A space around MobileNetV2 1.0 (arXiv 1801.04381, Table 2), which is its largest network but for the larger kernels."
+    "A space around MobileNetV2 1.0 (arXiv 1801.04381, Table 2): its largest network but for the larger kernels."
     k, t = (3, 5), (3, 4, 6)
     row = lambda width, depth, stride, expand=t: Stage(width, depth, k, expand, stride, act='relu6')
     return SearchSpace(
@@ -273,14 +302,14 @@ def make_divisible(
     v: float,  # wished number of channels
     divisor: int = 8,  # what the result is a multiple of
 ) -> int:
-    "The multiple of `divisor` nearest to `v`, at least `divisor` and at least 0.9 `v` (the rule of the MobileNet papers' code)."
+    "The multiple of `divisor` nearest to `v`, at least `divisor` and 0.9 `v` (the rule of the MobileNet papers' code)."
     n = max(divisor, int(v + divisor / 2) // divisor * divisor)
     return n + divisor if n < 0.9 * v else n
 
 # %% ../nbs/02_space.ipynb #f1d7edd8
 @dataclass(frozen=True)
 class ConvSpec:
-    "A convolution with batch norm and, unless `act` is empty, an activation. A depthwise one has one filter per channel."
+    "A convolution with batch norm and, unless `act` is empty, an activation. Depthwise: one filter per channel."
 
     cin: int  # input channels
     cout: int  # output channels
@@ -311,17 +340,13 @@ class Plan:
     first: ConvSpec
     stages: tuple[tuple[BlockSpec, ...], ...]
     head: ConvSpec
-    skips: tuple[
-        int, ...
-    ]  # stages whose output the decoder takes (0: the first convolution), from the picture downwards
+    skips: tuple[int, ...]  # stages whose output the decoder takes (0: the first convolution), largest size first
     decoder: tuple[ConvSpec, ...]
 
 # %% ../nbs/02_space.ipynb #3ffaf526
 def _skips(space):
     "The first convolution, then the last stage at each further size but the smallest."
-    ends = [
-        i for i, s in enumerate(space.stages) if s.stride == 2
-    ]  # stage i (0-based) halves, so stage number i ends a size
+    ends = [i for i, s in enumerate(space.stages) if s.stride == 2]  # stage i (0-based) halves: number i ends a size
     return (0, *ends[1:])
 
 
@@ -345,7 +370,8 @@ def plan(
 ) -> Plan:
     """The layers of `arch`. `plan(space, space.max(), shared=True)` describes the weights of the whole supernet.
 
-    Drop-connect grows linearly over the blocks and applies in the last two stages where shapes stay equal (AttentiveNAS's rule)."""
+    Drop-connect grows linearly over the blocks and applies in the last two stages where shapes stay equal
+    (AttentiveNAS's rule)."""
     space.check(arch)
     every, total, index, stages = space.shortcut == 'every', sum(arch.depth), 0, []
     cin, choices = arch.width[0], space.first

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from salnas import efficiency
+from salnas import efficiency, exports
 from salnas.space import named_space
 from salnas.supernet import Subnet, Supernet, macs, parameters
 
@@ -70,7 +70,7 @@ def test_onnx(tmp_path):
 
 def test_export_that_differs_is_not_written(tmp_path, monkeypatch):
     pytest.importorskip('onnxruntime'), pytest.importorskip('onnxscript')
-    monkeypatch.setattr(efficiency, 'agreement', lambda *_, **__: efficiency.Agreement(0.3, 0.5))
+    monkeypatch.setattr(exports, 'agreement', lambda *_, **__: efficiency.Agreement(0.3, 0.5))
     with pytest.raises(RuntimeError, match='differs from PyTorch'):
         efficiency.to_onnx(network(), tmp_path / 'net.onnx', (96, 128))
     assert not list(tmp_path.iterdir())

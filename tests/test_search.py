@@ -40,9 +40,9 @@ from salnas.search import (
     open_storage,
     search,
 )
-from salnas.selfkd import main
 from salnas.space import SearchSpace, Stage, mobilenetv2_space, tiny_space
 from salnas.supernet import Supernet
+from salnas.train import train_command
 from salnas.training import load_checkpoint, save_arch, save_checkpoint
 
 STRATEGIES = {
@@ -293,8 +293,8 @@ def test_shares_add_up():
     "Ten tenths are one, whatever floating point says."
 
     class Tenths(RandomSearch):
-        def _next(self, rng):
-            return Trial(super()._next(rng).arch, 0.1)
+        def next_trial(self, rng):
+            return Trial(super().next_trial(rng).arch, 0.1)
 
     assert [len(search(Tenths(SPACE), score, b)) for b in (0.3, 0.7, 1.0)] == [3, 7, 10]
 
@@ -373,7 +373,7 @@ def test_optuna_sees_the_study(tmp_path):
     for t in study.trials:
         assert (t.state.name == 'COMPLETE') == (t.params['resolution'] == 64) and set(t.params) == set(SPACE.genes)
     done = [t for t in study.trials if t.state.name == 'COMPLETE']
-    assert done and all(t.values[1] == macs(SPACE._arch([t.params[g] for g in SPACE.genes])) for t in done)
+    assert done and all(t.values[1] == macs(SPACE.arch([t.params[g] for g in SPACE.genes])) for t in done)
 
 
 def test_damaged_files(tmp_path):
@@ -575,7 +575,7 @@ def test_an_evaluator_that_cannot_travel_says_so():
 
 def test_train_a_found_architecture(tmp_path):
     "With learning rates of 0 the trained network has the very weights that the supernet holds for it."
-    train = lambda *arguments: main(
+    train = lambda *arguments: train_command(
         [
             '--profile',
             'smoke',

@@ -14,7 +14,7 @@ from salnas.training import load_checkpoint
 COMMAND = [
     sys.executable,
     '-c',
-    'from salnas.selfkd import main; main()',
+    'from salnas.train import train_command; train_command()',
     '--profile',
     'smoke',
     '--kd',
