@@ -258,7 +258,8 @@ def train_further(
     edition: str,
     space: str,
     resolutions: list[int],
-    settings: dict,  # fields of Settings; 0 epochs: score the shared weights
+    settings: dict,  # fields of Settings
+    further: bool,  # train; False: score the shared weights
     kd: dict,  # name and options of the teacher
     seed: int = 0,
     calibration: int = 128,  # training pictures for the statistics
@@ -273,11 +274,11 @@ def train_further(
     )
     train, val, test = _parts(dataset, edition, chosen.size, data_root)
     sub, seconds = net.extract(arch), 0.0
-    if chosen.epochs:
+    if further:
         log = fit(sub, train, val, named_kd(**kd), chosen, seed, folder, progress=False, resume=True)
         seconds = log.seconds.sum()
     sub = calibrated(sub, train, images=calibration)
-    how = f'{chosen.epochs} more epochs' if chosen.epochs else 'shared weights'
+    how = f'{chosen.epochs} more epochs' if further else 'shared weights'
     save_result(
         folder,
         evaluate(sub, test),
@@ -286,7 +287,7 @@ def train_further(
         model=f'{network}, {how}',
         seed=seed,
         profile='cpu',
-        parameters=dict(arch=arch.to_dict(), supernet=supernet_sha256, limit=limit, kd=kd, **settings),
+        parameters=dict(arch=arch.to_dict(), supernet=supernet_sha256, limit=limit, kd=kd, further=further, **settings),
         cost={'parameters': parameters(sub), 'macs': macs(sub, chosen.size)},
         time_s=seconds,
     )
@@ -308,7 +309,7 @@ def _tuned(net, train, val, settings, seed, folder):
 def pretrain(
     folder: Path,  # of the run; gets net.safetensors, and a result per data set
     datasets: dict[str, str],  # name: edition; the first one's validation part chooses
-    stages: dict[str, dict],  # 'small', 'large' and 'tune': fields of Settings; 0 epochs of 'tune': none
+    stages: dict[str, dict | None],  # 'small', 'large' and 'tune': fields of Settings; 'tune' None: no such epochs
     seed: int = 0,
     encoder: str = '',
     encoder_sha256: str = '',
@@ -318,7 +319,7 @@ def pretrain(
     data_root: str = '',
 ):
     "Train the largest `mobilenetv2` network on several sets, score it on the test part of each."
-    small, large, tune = (_settings(stages[k]) for k in ('small', 'large', 'tune'))
+    small, large, tune = (stages[k] and _settings(stages[k]) for k in ('small', 'large', 'tune'))
     load = lambda size: list(zip(*(_parts(n, e, size, data_root) for n, e in datasets.items())))
     train, val, _ = load(small.size)
     space = named_space('mobilenetv2', (small.size[1],))
@@ -331,7 +332,7 @@ def pretrain(
     larger.load_state_dict(net.state_dict())
     more = fit(larger, joined, val[0], None, large, seed, folder / 'larger', every_epoch=True, **kept)
     candidates, seconds = {'joint': larger}, float(first.seconds.sum() + more.seconds.sum())
-    if tune.epochs:
+    if tune:
         others, tuning = _tuned(larger, train[0], val[0], tune, seed, folder / 'tuning')
         candidates |= others
     scores = {name: evaluate(c, val[0]).mean() for name, c in candidates.items()}
