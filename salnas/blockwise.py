@@ -13,11 +13,15 @@ from numbers import Integral
 
 import numpy as np
 
-from .search import AtMost, History, Strategy, Trial, shrunk
+from .neighbours import shrunk, swaps
 from .space import Arch, SearchSpace
+from .strategy import AtMost, History, Strategy, Trial
 
 # %% auto #0
-__all__ = ['Ratings', 'swaps', 'rate', 'Traversal', 'BlockwiseSearch']
+__all__ = ['Ratings', 'rate', 'Traversal', 'BlockwiseSearch', 'swaps']
+
+# %% ../nbs/09_blockwise.ipynb #09059cc2
+_all_ = ['swaps']  # stands beside the space now
 
 # %% ../nbs/09_blockwise.ipynb #420dd569
 def _option(arch, i):
@@ -62,21 +66,7 @@ class Ratings:
         "The ratings of a dict."
         return cls(*({(n, tuple(o)): r for n, o, r in d[k]} for k in ('options', 'frames')))
 
-# %% ../nbs/09_blockwise.ipynb #c0c0eb69
-def swaps(
-    space: SearchSpace,
-    base: Arch,  # of that space
-) -> dict[tuple, Arch]:
-    "`base` with each option of one stage, its width kept, under (stage, option); and with each resolution, under (0, frame)."
-    found = {(0, (r, base.width)): replace(base, resolution=r) for r in space.resolutions}
-    genes = ('depth', 'kernel_size', 'expand_ratio')
-    for i, stage in enumerate(space.stages, 1):
-        for chosen in product(stage.depth, stage.kernel_size, stage.expand_ratio):
-            changed = {g: (*getattr(base, g)[: i - 1], v, *getattr(base, g)[i:]) for g, v in zip(genes, chosen)}
-            found[i, (base.width[i], *chosen)] = replace(base, **changed)
-    return found
-
-
+# %% ../nbs/09_blockwise.ipynb #85582702
 def _ratings(found):
     "Ratings of what `swaps` has for keys."
     return Ratings({k: v for k, v in found.items() if k[0]}, {k[1]: v for k, v in found.items() if not k[0]})
@@ -304,6 +294,6 @@ class BlockwiseSearch(Strategy):
             None,
         )
 
-    def _next(self, rng):
+    def next_trial(self, rng):
         arch = next((a for a in self.plan if a not in self.archs), None) or self._best()
-        return Trial(arch) if arch else super()._next(rng)
+        return Trial(arch) if arch else super().next_trial(rng)

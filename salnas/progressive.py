@@ -4,43 +4,31 @@
 
 # %% ../nbs/07_progressive.ipynb #b4e33da0
 from __future__ import annotations
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import product
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import torch
 
-from .search import AtMost, History, Strategy, Trial, ranking
+from .neighbours import expansions
 from .space import Arch, SearchSpace
+from .strategy import AtMost, History, Strategy, Trial, ranking
 
 # %% auto #0
-__all__ = ['complexity_groups', 'expansions', 'Surrogate', 'encode_shared', 'prediction_quality', 'ProgressiveSearch']
+__all__ = ['complexity_groups', 'Surrogate', 'encode_shared', 'prediction_quality', 'ProgressiveSearch', 'expansions']
+
+# %% ../nbs/07_progressive.ipynb #a711acf2
+_all_ = ['expansions']  # stands beside the space now
 
 # %% ../nbs/07_progressive.ipynb #b064a56f
 def complexity_groups(
     space: SearchSpace,
 ) -> list[tuple[int, ...]]:  # per level: positions, in the order of `space.genes`, of the genes it frees
     "Which genes each level of a progressive search frees: the last stage's first; the first stage's at last, with resolution and first width."
-    names = list(space.genes)
-    stages = [
-        tuple(names.index(f'{gene}{i}') for gene in ('width', 'depth', 'kernel_size', 'expand_ratio'))
-        for i in range(len(space.stages), 0, -1)
-    ]
-    return [*stages[:-1], (names.index('resolution'), names.index('width0'), *stages[-1])]
-
-
-def expansions(
-    space: SearchSpace,
-    arch: Arch,  # of that space
-    group: tuple[int, ...],  # positions of genes, in the order of `space.genes`
-) -> Iterator[Arch]:
-    "`arch` with every combination of choices for the genes of a group, its own among them (PNAS, arXiv 1712.00559: expansion by one block)."
-    values, choices = list(space.values(arch)), list(space.genes.values())
-    for new in product(*(choices[i] for i in group)):
-        for i, v in zip(group, new):
-            values[i] = v
-        yield space.arch(values)
+    genes = list(space.genes.values())
+    stages = [tuple(i for i, g in enumerate(genes) if g.stage == s) for s in range(len(space.stages), 0, -1)]
+    frame = tuple(i for i, g in enumerate(genes) if not g.stage)
+    return [*stages[:-1], (*frame, *stages[-1])]
 
 # %% ../nbs/07_progressive.ipynb #de7b12cf
 class Surrogate:
@@ -124,27 +112,20 @@ def encode_shared(
     archs: Sequence[Arch],  # n of that space
 ) -> np.ndarray:  # (n, D + 4) float32
     "One-hot genes and, for width, depth, kernel size and expand ratio, the sum over stages of the choice's position in [0,1] (after PNAS's average over blocks, arXiv 1712.00559)."
-    genes = list(space.genes.items())
-    tables = [
-        (
-            {v: np.eye(len(c), dtype='float32')[i] if len(c) > 1 else np.zeros(0, 'float32') for i, v in enumerate(c)},
-            {v: i / max(1, len(c) - 1) for i, v in enumerate(sorted(c))},
-        )
-        for _, c in genes
-    ]
-    kinds = [
-        [i for i, (name, _) in enumerate(genes) if name.startswith(kind) and name != 'width0']
-        for kind in ('width', 'depth', 'kernel_size', 'expand_ratio')
-    ]
-    rows = [space.values(a) for a in archs]
-    return np.stack(
-        [
-            np.concatenate(
-                [*(one[v] for (one, _), v in zip(tables, r)), [sum(tables[i][1][r[i]] for i in of) for of in kinds]]
-            )
-            for r in rows
-        ]
-    ).astype('float32')
+    genes, parts = list(space.genes.values()), []
+    for gene in genes:
+        n = len(gene.choices)
+        one_hot = np.eye(n, dtype='float32') if n > 1 else np.zeros((1, 0), 'float32')
+        place = {v: i / max(1, n - 1) for i, v in enumerate(gene.by_cost)}  # from 0, the smallest, to 1
+        parts.append((dict(zip(gene.choices, one_hot)), place))
+    kinds = ('width', 'depth', 'kernel_size', 'expand_ratio')
+    members = [[i for i, g in enumerate(genes) if g.kind == kind and g.stage] for kind in kinds]
+
+    def row(values):
+        sums = [sum(parts[i][1][values[i]] for i in group) for group in members]
+        return np.concatenate([*(one[v] for (one, _), v in zip(parts, values)), sums])
+
+    return np.stack([row(space.values(a)) for a in archs]).astype('float32')
 
 # %% ../nbs/07_progressive.ipynb #9835abaf
 def _signs(history):

@@ -11,11 +11,15 @@ from itertools import accumulate
 import numpy as np
 from scipy import stats
 
-from .search import AtMost, History, Strategy, Trial, ranking
-from .space import Arch, SearchSpace
+from .neighbours import one_mutation
+from .space import SearchSpace
+from .strategy import AtMost, History, Strategy, Trial, ranking
 
 # %% auto #0
-__all__ = ['rank_correlation', 'one_mutation', 'best_first', 'HierarchicalProxySearch']
+__all__ = ['rank_correlation', 'best_first', 'HierarchicalProxySearch', 'one_mutation']
+
+# %% ../nbs/08_proxies.ipynb #16799cc6
+_all_ = ['one_mutation']  # stands beside the space now
 
 # %% ../nbs/08_proxies.ipynb #99337cb3
 def rank_correlation(
@@ -33,22 +37,6 @@ def rank_correlation(
     if (a == a[0]).all() or (b == b[0]).all():
         return {'spearman': float('nan'), 'kendall': float('nan')}
     return {'spearman': float(stats.spearmanr(a, b).statistic), 'kendall': float(stats.kendalltau(a, b).statistic)}
-
-# %% ../nbs/08_proxies.ipynb #535e0c57
-def one_mutation(
-    space: SearchSpace,
-    arch: Arch,  # of that space
-    rng: np.random.Generator,
-) -> Arch:
-    "`arch` with one gene, drawn uniformly of those with a choice, set to another of its values (after EcoNAS, arXiv 2001.01233)."
-    values, genes = list(space.values(space.check(arch))), list(space.genes.values())
-    free = [i for i, c in enumerate(genes) if len(c) > 1]
-    if not free:
-        return arch
-    i = free[rng.integers(len(free))]
-    others = [c for c in genes[i] if c != values[i]]
-    values[i] = others[rng.integers(len(others))]
-    return space.arch(values)
 
 # %% ../nbs/08_proxies.ipynb #09d067c4
 def best_first(
@@ -147,13 +135,13 @@ class HierarchicalProxySearch(Strategy):
             return self.space.sample(rng)
         return one_mutation(self.space, self._group[rng.integers(n, size=n // 4 + 1).min()].arch, rng)
 
-    def _next(self, rng):
+    def next_trial(self, rng):
         groups = self.groups((cycles := self.cycles())[-1])
         if trial := self._promotion(groups, self.promote):
             return trial
         self._group = _mothers(
             groups, self.mothers, (self._asked(self.budgets[0], cycles) + 0.5) / self.children
         )  # for `propose`, which may be asked often for one trial
-        if trial := super()._next(rng):
+        if trial := super().next_trial(rng):
             return replace(trial, budget=self.budgets[0])
         return self._promotion(self.groups(), [np.inf] * len(self.promote))

@@ -24,9 +24,10 @@ import salnas
 
 # %% ../nbs/workshop/sources.ipynb #4ab21a39
 from .archives import Archives
-from .data import KNOWN, Recording, _alone, data_root, read_recording, write_recording
+from .data import BENCHMARKS, Recording, data_root, read_recording, write_recording
 from .downloads import fetch, problem_of
 from .formats import size_of
+from .recordings import sole_writer
 
 # %% ../nbs/workshop/sources.ipynb #63945207
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ def catalogue() -> dict:
         spec.loader.exec_module(script)
         # by its name, for the library's class is not the one that this notebook has just made
         found |= {s.name: s for s in vars(script).values() if type(s).__name__ == 'Source'}
-    return {name: found[name] for name in KNOWN if name in found}
+    return {name: found[name] for name in BENCHMARKS if name in found}
 
 
 def source_of(
@@ -248,7 +249,7 @@ def get(
     source, root = source or source_of(name), data_root(root)
     with contextlib.suppress(OSError, RuntimeError):
         if any(root.glob(f'.{name}.*')):
-            with _alone(root / name):
+            with sole_writer(root / name):
                 pass  # clears what a killed process left
     if (root / name / 'meta.json').exists() and not overwrite:
         say(f"{name} is prepared already in {root / name}")

@@ -277,7 +277,7 @@ def test_swapped_picture_is_noticed(folder):
 
 def test_names(tmp_path, monkeypatch, folder):
     monkeypatch.setenv('SALNAS_DATA', str(folder.parent))
-    assert data.dataset_names() == sorted(['popout', *data.KNOWN]) and len(data.load_dataset('osie')) == 2
+    assert data.dataset_names() == sorted(['popout', *data.BENCHMARKS]) and len(data.load_dataset('osie')) == 2
     monkeypatch.setenv('SALNAS_DATA', str(tmp_path / 'elsewhere'))
     with pytest.raises(FileNotFoundError, match='salnas_data get osie --root .*elsewhere'):
         data.load_dataset('osie')
@@ -325,7 +325,7 @@ def test_popout_is_generated_from_its_seed():
 
 def test_popout_targets_are_where_the_truth_peaks():
     r = data.popout(n=40)
-    for i, scene in enumerate(r.source.scenes):
+    for i, scene in enumerate(r.pictures.scenes):
         row, col = np.unravel_index(r.truth(i, (240, 320)).argmax(), (240, 320))
         assert np.hypot(col - scene.xy[0, 0], row - scene.xy[0, 1]) < 3
 

@@ -293,8 +293,8 @@ def test_shares_add_up():
     "Ten tenths are one, whatever floating point says."
 
     class Tenths(RandomSearch):
-        def _next(self, rng):
-            return Trial(super()._next(rng).arch, 0.1)
+        def next_trial(self, rng):
+            return Trial(super().next_trial(rng).arch, 0.1)
 
     assert [len(search(Tenths(SPACE), score, b)) for b in (0.3, 0.7, 1.0)] == [3, 7, 10]
 
