@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,8 @@ from salnas.training import (
 )
 
 # %% auto #0
-__all__ = ['STRATEGIES', 'CC_AGAINST_MACS', 'file_hash', 'distil', 'study', 'quick_and_plain', 'train_further', 'pretrain']
+__all__ = ['PARTS', 'STRATEGIES', 'CC_AGAINST_MACS', 'file_hash', 'distil', 'alone', 'study', 'quick_and_plain', 'train_further',
+           'pretrain']
 
 # %% ../nbs/workshop/recipes.ipynb #b16b4e43
 def file_hash(
@@ -61,10 +63,12 @@ def file_hash(
     return expected or found
 
 
+PARTS = 'train', 'val', 'test'
+
+
 def _parts(dataset, edition, size, data_root, protocol='native'):
     "Training, validation and test part of the edition that the run's identity names."
-    splits = ('train', 'val', 'test')
-    parts = [load_dataset(dataset, s, data_root or None, tuple(size), protocol) for s in splits]
+    parts = [load_dataset(dataset, s, data_root or None, tuple(size), protocol) for s in PARTS]
     if (had := parts[0].meta.get('edition', '')) != edition:
         raise ValueError(f'{dataset} is here in the edition {had!r}, the run is of {edition!r}: name that one')
     return parts
@@ -133,6 +137,41 @@ def distil(
             time_s=log.seconds.sum(),
             device=device,
         )
+
+# %% ../nbs/workshop/recipes.ipynb #a199b981
+def alone(
+    folder: Path,  # of the run
+    row: str,  # name in the tables
+    seed: int,
+    datasets: dict[str, str],  # name: edition; the first one's validation part chooses the epoch
+    space: str,
+    options: dict,  # of the space, as `named_space` takes them
+    settings: dict,  # fields of Settings, all of them
+    genes: dict = {},  # that replace those of the largest network, as {'stride': 4}
+    split: str = 'val',  # which part of each set is scored
+    experiment: str = 'alone',
+    encoder: str = '',  # name of its weights, '': random
+    encoder_sha256: str = '',  # of the file
+    input_mean: float | None = None,  # of the inputs those weights were trained on; None: the encoder's own
+    input_std: float | None = None,  # likewise
+    encoder_file: str = '',  # path, or a name that `load_encoder` knows
+    data_root: str = '',
+):
+    "Train one network on the training parts of several sets, and score it on a part of each."
+    chosen, options = _settings(settings), {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+    network_space = named_space(space, **options)
+    arch = replace(network_space.max(), **genes)
+    parts = {n: dict(zip(PARTS, _parts(n, e, chosen.size, data_root))) for n, e in datasets.items()}
+    train, val = JoinedDataset(*(p['train'] for p in parts.values())), next(iter(parts.values()))['val']
+    net = _supernet(network_space, seed, encoder_file, encoder_sha256, input_mean, input_std).extract(arch)
+    log = fit(net, train, val, None, chosen, seed, folder, progress=False, resume=True)
+    facts = dict(space=space, options=options, genes=genes, encoder=encoder, encoder_sha256=encoder_sha256)
+    facts |= dict(input_mean=input_mean, input_std=input_std, trained_on=train.name, arch=arch.to_dict(), **settings)
+    cost = {'parameters': parameters(net), 'macs': macs(net, chosen.size)}
+    about = dict(experiment=experiment, model=row, seed=seed, profile='cpu', parameters=facts, cost=cost)
+    for name, part in parts.items():
+        rows = evaluate(net, part[split], precision=chosen.precision)
+        save_result(folder / name, rows, part[split], time_s=log.seconds.sum(), **about)
 
 # %% ../nbs/workshop/recipes.ipynb #92afe24e
 STRATEGIES: dict[str, Callable[..., Strategy]] = {
