@@ -64,7 +64,7 @@ CHUNK = 1 << 19  # pixels: temporaries of this size stay in a processor's cache
 
 
 def _in_chunks(score, *maps):
-    "`score` of the maps (B, H, W), on a CPU a few at a time: several times faster than in one go, and in little memory."
+    "`score` of the maps (B, H, W), on a CPU a few at a time: several times faster than in one go, in little memory."
     step = max(1, CHUNK // maps[0][0].numel()) if maps[0].device.type == 'cpu' and len(maps[0]) else None
     return torch.cat([score(*few) for few in zip(*(m.split(step) for m in maps))]) if step else score(*maps)
 
@@ -86,7 +86,9 @@ def _undefined(value, ok):
 
 # %% ../nbs/01_metrics.ipynb #527e6ef6
 def _unit(x):
-    "Maps (B, H, W) divided by their largest magnitude, so in [-1, 1]; that magnitude (B,), 0 for a map that is not finite; which maps are finite (B,)."
+    """Maps (B, H, W) divided by their largest magnitude, so in [-1, 1]; that magnitude (B,); which are finite (B,).
+
+    The magnitude of a map that is not finite is 0."""
     low, high = x.detach().amin((1, 2)), x.detach().amax((1, 2))
     ok = torch.isfinite(low) & torch.isfinite(high)
     top = torch.where(ok, torch.maximum(high, -low), 0)
@@ -105,7 +107,8 @@ def cc(
 ) -> torch.Tensor:  # (B,) in [-1, 1], higher is better
     """Pearson's linear correlation over the pixels of each image. Differentiable.
 
-    0 for a constant prediction; NaN for a constant density (also when both are constant, as in pysaliency) and for NaN or infinity in either map.
+    0 for a constant prediction; NaN for a constant density (also when both are constant, as in pysaliency) and for NaN
+    or infinity in either map.
     Raises ValueError when the shapes differ. Source: Bylinskii et al. 2016 (arXiv 1604.03605), section 4.2."""
     return _in_chunks(_cc, *_batch(pred, density=density))
 
@@ -136,9 +139,8 @@ def _density(
         shift = shift.clamp(max=0)
     top = torch.where(ok, high - shift.detach(), 0)
     empty = (top <= 0).to(x.dtype)
-    x = (x - (shift - empty)) / (
-        top + empty
-    )  # an empty map becomes all ones; the shift goes first, it would magnify a rounding error
+    # an empty map becomes all ones; the shift goes first, it would magnify a rounding error
+    x = (x - (shift - empty)) / (top + empty)
     if floor:
         x = x + floor / (top + empty)
     return x / x.sum((1, 2), keepdim=True), ok.flatten(), (ok & ((low != 0) | (high != 0))).flatten()
@@ -152,8 +154,10 @@ def kld(
 ) -> torch.Tensor:  # (B,) nats, 0 is perfect, lower is better
     """Kullback-Leibler divergence of the prediction from the density of each image. Differentiable.
 
-    A constant or all-zero prediction counts as uniform, a map with negative values is shifted to minimum 0. NaN for an all-zero density (an image without fixations) and for NaN or infinity in either map; with `eps=0`, infinity where the prediction is 0 and the density is not.
-    Raises ValueError when the shapes differ. Source: Bylinskii et al. 2016 (arXiv 1604.03605), section 4.2; eps as in the MIT/Tübingen benchmark."""
+    A constant or all-zero prediction counts as uniform, a map with negative values is shifted to minimum 0. NaN for an
+    all-zero density (an image without fixations) and for NaN or infinity in either map; with `eps=0`, infinity where
+    the prediction is 0 and the density is not. Raises ValueError when the shapes differ.
+    Source: Bylinskii et al. 2016 (arXiv 1604.03605), section 4.2; eps as in the MIT/Tübingen benchmark."""
     return _in_chunks(lambda p, g: _kld(p, g, eps, floor), *_batch(pred, density=density))
 
 
@@ -171,7 +175,7 @@ def sim(
     density,  # ground-truth densities (B, H, W), any positive scale
     minmax=False,  # subtract the minimum of every map first: the MATLAB form
 ) -> torch.Tensor:  # (B,) in [0, 1], higher is better
-    """Similarity: the mass that the two densities of each image share. Differentiable (a subgradient where the two are equal).
+    """Similarity: the mass that the two densities of each image share. Differentiable (a subgradient where they meet).
 
     Constant, all-zero and negative maps, NaN and infinity as in `kld`. Raises ValueError when the shapes differ.
     Source: Judd et al. 2012; Bylinskii et al. 2016 (arXiv 1604.03605), section 4.2."""
@@ -207,10 +211,11 @@ def nss(
     ddof=0,  # the standard deviation divides by pixels - ddof: 0 = population (pysaliency), 1 = MATLAB
     binary=False,  # count a pixel once, however often it was fixated (MATLAB)
 ) -> torch.Tensor:  # (B,) standard deviations, 0 is chance, higher is better
-    """Normalised scanpath saliency: the mean standardised prediction at the fixations of each image. Differentiable in `pred`.
+    """Normalised scanpath saliency: the mean standardised prediction at an image's fixations. Differentiable in `pred`.
 
     0 for a constant prediction; NaN for an image without fixations, with a negative count, or with NaN or infinity.
-    Raises ValueError when the shapes differ. Source: Peters et al. 2005; Bylinskii et al. 2016 (arXiv 1604.03605), section 4.1."""
+    Raises ValueError when the shapes differ.
+    Source: Peters et al. 2005; Bylinskii et al. 2016 (arXiv 1604.03605), section 4.1."""
     return _in_chunks(lambda p, f: _nss(p, f, ddof, binary), *_batch(pred, fixations=fixations))
 
 
@@ -292,8 +297,9 @@ def auc_judd(
 ) -> torch.Tensor:  # (B,) in [0, 1], .5 is chance, higher is better
     """Area under the ROC curve of each image, all thresholds, ties one half. Exact; not differentiable.
 
-    .5 for a constant prediction; NaN for an image without fixations, without negatives, with a negative count, or with NaN or infinity.
-    Raises ValueError when the shapes differ. Source: Judd et al. 2012; Bylinskii et al. 2016 (arXiv 1604.03605), section 4.1; defaults as in pysaliency."""
+    .5 for a constant prediction; NaN for an image without fixations, without negatives, with a negative count, or with
+    NaN or infinity. Raises ValueError when the shapes differ.
+    Source: Judd et al. 2012; Bylinskii et al. 2016 (arXiv 1604.03605), section 4.1; defaults as in pysaliency."""
     pred, fixations = _batch(pred, fixations=fixations)
     ok = (_finite(pred) & _valid(fixations)).tolist()
     maps = zip(pred.flatten(1), fixations.flatten(1), ok)
@@ -312,10 +318,9 @@ def shuffled_negatives(
     if fixations.ndim != 3:
         raise ValueError(f"fixations must be counts (B, H, W), got shape {tuple(fixations.shape)}")
     total = fixations.sum(0) if total is None else torch.as_tensor(total).to(fixations.device)
-    if total.shape != fixations.shape[1:]:
-        raise ValueError(
-            f"total must be (H, W) = {tuple(fixations.shape[1:])} as the fixations, got {tuple(total.shape)}"
-        )
+    grid = tuple(fixations.shape[1:])
+    if total.shape != grid:
+        raise ValueError(f"total must be (H, W) = {grid} as the fixations, got {tuple(total.shape)}")
     others = total - fixations
     if (others < 0).any():
         raise ValueError(
@@ -333,19 +338,19 @@ def auc_shuffled(
     weighted=True,  # a pixel counts as often as it was fixated, not once
     weighted_negatives=True,  # a negative counts as often as it was fixated, not once
 ) -> torch.Tensor:  # (B,) in [0, 1], .5 is chance or centre bias alone, higher is better
-    """Area under the ROC curve of each image against the fixations of other images, all thresholds, ties one half. Exact; not differentiable.
+    """Area under the ROC curve of each image against other images' fixations, all thresholds, ties one half.
 
-    Not comparable across implementations: it depends on the set of other images and, elsewhere, on sampling and threshold steps.
-    .5 for a constant prediction; NaN for an image without fixations, without negatives, with a negative count, or with NaN or infinity.
-    Raises ValueError when the shapes differ. Source: Zhang et al. 2008; Bylinskii et al. 2016 (arXiv 1604.03605), section 4.1; full ROC as in pysaliency."""
+    Exact; not differentiable. Not comparable across implementations: it depends on the set of other images and,
+    elsewhere, on sampling and threshold steps. .5 for a constant prediction; NaN for an image without fixations,
+    without negatives, with a negative count, or with NaN or infinity. Raises ValueError when the shapes differ.
+    Source: Zhang et al. 2008; Bylinskii et al. 2016 (arXiv 1604.03605), section 4.1; full ROC as in pysaliency."""
     pred, fixations, negatives = _batch(pred, fixations=fixations, negatives=negatives)
     ok = (_finite(pred) & _valid(fixations) & _valid(negatives)).tolist()
     if not weighted_negatives:
         negatives = negatives > 0
     maps = zip(pred.flatten(1), fixations.flatten(1), negatives.flatten(1), ok)
-    return pred.new_tensor(
-        [_auc(p, f, n.to(_wide(n)), unfixated, weighted) if good else float('nan') for p, f, n, good in maps]
-    )
+    area = lambda p, f, n: _auc(p, f, n.to(_wide(n)), unfixated, weighted)
+    return pred.new_tensor([area(p, f, n) if good else float('nan') for p, f, n, good in maps])
 
 # %% ../nbs/01_metrics.ipynb #1229b8ac
 def info_gain(
@@ -358,11 +363,11 @@ def info_gain(
 ) -> torch.Tensor:  # (B,) bits per fixation, 0 is as good as the baseline, higher is better
     """Information gain over the baseline at the fixations of each image. Differentiable in `pred` and `baseline`.
 
-    A constant or all-zero map counts as uniform, a map with negative values is shifted to minimum 0. NaN for an image without fixations, with a negative count, or with NaN or infinity.
-    Raises ValueError when the shapes differ. Source: Kümmerer et al. 2015; Bylinskii et al. 2016 (arXiv 1604.03605), section 4.1."""
-    return _in_chunks(
-        lambda p, f, b: _ig(p, f, b, eps, minmax, binary), *_batch(pred, fixations=fixations, baseline=baseline)
-    )
+    A constant or all-zero map counts as uniform, a map with negative values is shifted to minimum 0. NaN for an image
+    without fixations, with a negative count, or with NaN or infinity. Raises ValueError when the shapes differ.
+    Source: Kümmerer et al. 2015; Bylinskii et al. 2016 (arXiv 1604.03605), section 4.1."""
+    maps = _batch(pred, fixations=fixations, baseline=baseline)
+    return _in_chunks(lambda p, f, b: _ig(p, f, b, eps, minmax, binary), *maps)
 
 
 def _ig(pred, fixations, baseline, eps, minmax, binary):
@@ -382,14 +387,11 @@ def evaluate_maps(
     negatives=None,  # counts of other images' fixations (B, H, W) or (H, W), for sAUC
     baseline=None,  # baseline density (B, H, W) or (H, W), for IG
 ) -> dict:  # metric name, as in METRICS -> (B,) numpy array, float64
-    "All metrics of each image with their defaults; 'sAUC' and 'IG' only when their inputs are given. Raises ValueError when the shapes differ."
-    scores = {
-        'CC': cc(pred, density),
-        'KLD': kld(pred, density),
-        'NSS': nss(pred, fixations),
-        'SIM': sim(pred, density),
-        'AUC': auc_judd(pred, fixations),
-    }
+    """All metrics of each image with their defaults; 'sAUC' and 'IG' only when their inputs are given.
+
+    Raises ValueError when the shapes differ."""
+    scores = dict(CC=cc(pred, density), KLD=kld(pred, density), NSS=nss(pred, fixations), SIM=sim(pred, density))
+    scores['AUC'] = auc_judd(pred, fixations)
     if negatives is not None:
         scores['sAUC'] = auc_shuffled(pred, fixations, negatives)
     if baseline is not None:

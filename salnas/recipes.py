@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,8 @@ from salnas.training import (
 )
 
 # %% auto #0
-__all__ = ['STRATEGIES', 'CC_AGAINST_MACS', 'file_hash', 'distil', 'study', 'quick_and_plain', 'train_further', 'pretrain']
+__all__ = ['PARTS', 'STRATEGIES', 'CC_AGAINST_MACS', 'file_hash', 'distil', 'alone', 'study', 'quick_and_plain', 'train_further',
+           'pretrain']
 
 # %% ../nbs/workshop/recipes.ipynb #b16b4e43
 def file_hash(
@@ -61,10 +63,12 @@ def file_hash(
     return expected or found
 
 
+PARTS = 'train', 'val', 'test'
+
+
 def _parts(dataset, edition, size, data_root, protocol='native'):
     "Training, validation and test part of the edition that the run's identity names."
-    splits = ('train', 'val', 'test')
-    parts = [load_dataset(dataset, s, data_root or None, tuple(size), protocol) for s in splits]
+    parts = [load_dataset(dataset, s, data_root or None, tuple(size), protocol) for s in PARTS]
     if (had := parts[0].meta.get('edition', '')) != edition:
         raise ValueError(f'{dataset} is here in the edition {had!r}, the run is of {edition!r}: name that one')
     return parts
@@ -133,6 +137,41 @@ def distil(
             time_s=log.seconds.sum(),
             device=device,
         )
+
+# %% ../nbs/workshop/recipes.ipynb #a199b981
+def alone(
+    folder: Path,  # of the run
+    row: str,  # name in the tables
+    seed: int,
+    datasets: dict[str, str],  # name: edition; the first one's validation part chooses the epoch
+    space: str,
+    options: dict,  # of the space, as `named_space` takes them
+    settings: dict,  # fields of Settings, all of them
+    genes: dict = {},  # that replace those of the largest network, as {'stride': 4}
+    split: str = 'val',  # which part of each set is scored
+    experiment: str = 'alone',
+    encoder: str = '',  # name of its weights, '': random
+    encoder_sha256: str = '',  # of the file
+    input_mean: float | None = None,  # of the inputs those weights were trained on; None: the encoder's own
+    input_std: float | None = None,  # likewise
+    encoder_file: str = '',  # path, or a name that `load_encoder` knows
+    data_root: str = '',
+):
+    "Train one network on the training parts of several sets, and score it on a part of each."
+    chosen, options = _settings(settings), {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+    network_space = named_space(space, **options)
+    arch = replace(network_space.max(), **genes)
+    parts = {n: dict(zip(PARTS, _parts(n, e, chosen.size, data_root))) for n, e in datasets.items()}
+    train, val = JoinedDataset(*(p['train'] for p in parts.values())), next(iter(parts.values()))['val']
+    net = _supernet(network_space, seed, encoder_file, encoder_sha256, input_mean, input_std).extract(arch)
+    log = fit(net, train, val, None, chosen, seed, folder, progress=False, resume=True)
+    facts = dict(space=space, options=options, genes=genes, encoder=encoder, encoder_sha256=encoder_sha256)
+    facts |= dict(input_mean=input_mean, input_std=input_std, trained_on=train.name, arch=arch.to_dict(), **settings)
+    cost = {'parameters': parameters(net), 'macs': macs(net, chosen.size)}
+    about = dict(experiment=experiment, model=row, seed=seed, profile='cpu', parameters=facts, cost=cost)
+    for name, part in parts.items():
+        rows = evaluate(net, part[split], precision=chosen.precision)
+        save_result(folder / name, rows, part[split], time_s=log.seconds.sum(), **about)
 
 # %% ../nbs/workshop/recipes.ipynb #92afe24e
 STRATEGIES: dict[str, Callable[..., Strategy]] = {
@@ -219,7 +258,8 @@ def train_further(
     edition: str,
     space: str,
     resolutions: list[int],
-    settings: dict,  # fields of Settings; 0 epochs: score the shared weights
+    settings: dict,  # fields of Settings
+    further: bool,  # train; False: score the shared weights
     kd: dict,  # name and options of the teacher
     seed: int = 0,
     calibration: int = 128,  # training pictures for the statistics
@@ -234,11 +274,11 @@ def train_further(
     )
     train, val, test = _parts(dataset, edition, chosen.size, data_root)
     sub, seconds = net.extract(arch), 0.0
-    if chosen.epochs:
+    if further:
         log = fit(sub, train, val, named_kd(**kd), chosen, seed, folder, progress=False, resume=True)
         seconds = log.seconds.sum()
     sub = calibrated(sub, train, images=calibration)
-    how = f'{chosen.epochs} more epochs' if chosen.epochs else 'shared weights'
+    how = f'{chosen.epochs} more epochs' if further else 'shared weights'
     save_result(
         folder,
         evaluate(sub, test),
@@ -247,7 +287,7 @@ def train_further(
         model=f'{network}, {how}',
         seed=seed,
         profile='cpu',
-        parameters=dict(arch=arch.to_dict(), supernet=supernet_sha256, limit=limit, kd=kd, **settings),
+        parameters=dict(arch=arch.to_dict(), supernet=supernet_sha256, limit=limit, kd=kd, further=further, **settings),
         cost={'parameters': parameters(sub), 'macs': macs(sub, chosen.size)},
         time_s=seconds,
     )
@@ -269,7 +309,7 @@ def _tuned(net, train, val, settings, seed, folder):
 def pretrain(
     folder: Path,  # of the run; gets net.safetensors, and a result per data set
     datasets: dict[str, str],  # name: edition; the first one's validation part chooses
-    stages: dict[str, dict],  # 'small', 'large' and 'tune': fields of Settings; 0 epochs of 'tune': none
+    stages: dict[str, dict | None],  # 'small', 'large' and 'tune': fields of Settings; 'tune' None: no such epochs
     seed: int = 0,
     encoder: str = '',
     encoder_sha256: str = '',
@@ -279,7 +319,7 @@ def pretrain(
     data_root: str = '',
 ):
     "Train the largest `mobilenetv2` network on several sets, score it on the test part of each."
-    small, large, tune = (_settings(stages[k]) for k in ('small', 'large', 'tune'))
+    small, large, tune = (stages[k] and _settings(stages[k]) for k in ('small', 'large', 'tune'))
     load = lambda size: list(zip(*(_parts(n, e, size, data_root) for n, e in datasets.items())))
     train, val, _ = load(small.size)
     space = named_space('mobilenetv2', (small.size[1],))
@@ -292,7 +332,7 @@ def pretrain(
     larger.load_state_dict(net.state_dict())
     more = fit(larger, joined, val[0], None, large, seed, folder / 'larger', every_epoch=True, **kept)
     candidates, seconds = {'joint': larger}, float(first.seconds.sum() + more.seconds.sum())
-    if tune.epochs:
+    if tune:
         others, tuning = _tuned(larger, train[0], val[0], tune, seed, folder / 'tuning')
         candidates |= others
     scores = {name: evaluate(c, val[0]).mean() for name, c in candidates.items()}
