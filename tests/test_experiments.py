@@ -69,7 +69,7 @@ def test_kd_ablation(tmp_path):
     "A small one of everything; a second call trains nothing and gives the same tables."
     common = options(
         dataset='popout',
-        edition='',
+        edition='popout-1',
         space='tiny',
         profile='smoke',
         resolution=64,
@@ -149,7 +149,7 @@ def search_parameters(tmp_path, **changes):
         supernet=start,
         supernet_sha256='',
         dataset='popout',
-        edition='',
+        edition='popout-1',
         space='tiny',
         resolutions=[64],
         strategies='random evolution progressive',
