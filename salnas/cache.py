@@ -13,7 +13,7 @@ import warnings
 
 import numpy as np
 
-from .pictures import resize_image
+from .pictures import Transform, resize_image
 from .recordings import Folder
 
 # %% ../nbs/workshop/cache.ipynb #128237de
@@ -26,13 +26,20 @@ def _in_memory(recording, size):
 class ImageStore:
     "Decoded, resized pictures of a recording: `store[i]` is a (3,H,W) uint8 array."
 
-    def __init__(self, recording, size, cache=True):
-        self.recording, self.size, self.array, self.file = recording, tuple(size), None, None
-        if not cache:
+    def __init__(
+        self,
+        recording,  # a `Recording`
+        transform,  # a `Transform`, or (H, W): squashed to it
+        cache=True,  # keep them; only pictures that are squashed bilinearly are kept, others are made when asked for
+    ):
+        self.recording, self.cache, self.array, self.file = recording, cache, None, None
+        self.transform = transform if isinstance(transform, Transform) else Transform(transform)
+        self.size = self.transform.size
+        if not cache or self.transform.keep_aspect or self.transform.interpolation != 'bilinear':
             return
         pictures = recording.pictures
         if isinstance(pictures, Folder):
-            self.file = pictures.path / 'cache' / 'images_{}x{}-{}.npy'.format(*size, pictures.stamp())
+            self.file = pictures.path / 'cache' / 'images_{}x{}-{}.npy'.format(*self.size, pictures.stamp())
         self._load()
 
     def __len__(self):
@@ -42,7 +49,7 @@ class ImageStore:
         return self._decode(i) if self.array is None else self.array[i]
 
     def _decode(self, i):
-        return resize_image(self.recording.read(i), self.size).transpose(2, 0, 1)
+        return self.transform(self.recording.read(i)).transpose(2, 0, 1)
 
     def __getstate__(self):
         return self.__dict__ | (dict(array=None) if isinstance(self.array, np.memmap) else {})

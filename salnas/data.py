@@ -5,12 +5,14 @@
 # %% auto #0
 __all__ = ['grid_index', 'count_map', 'density_map', 'SaliencyDataset', 'load_dataset', 'JoinedDataset', 'collate', 'hflip',
            'centre_bias', 'BENCHMARKS', 'CONVENTION', 'IMAGENET', 'PICTURES', 'POPOUT', 'PROTOCOLS', 'SPLITS',
-           'SPLIT_RULES', 'Folder', 'ImageStore', 'Popout', 'Recording', 'SearchArray', 'authors_maps', 'checksum',
-           'data_root', 'dataset_names', 'from_pysaliency', 'import_folder', 'in_frame', 'load_recording', 'popout',
-           'read_image', 'read_recording', 'resize_image', 'sigma_pixels', 'split_indices', 'to_pysaliency',
+           'SPLIT_RULES', 'Folder', 'ImageStore', 'Popout', 'Recording', 'SearchArray', 'Transform', 'authors_maps',
+           'checksum', 'data_root', 'dataset_names', 'from_pysaliency', 'import_folder', 'in_frame', 'load_recording',
+           'popout', 'read_image', 'read_recording', 'resize_image', 'sigma_pixels', 'split_indices', 'to_pysaliency',
            'write_recording']
 
 # %% ../nbs/00_data.ipynb #41cd04b0
+import copy
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -19,18 +21,18 @@ from torch.utils.data import Dataset
 from .cache import ImageStore
 from .library import BENCHMARKS, data_root, dataset_names, load_recording  # noqa: F401
 from .own_data import CONVENTION, from_pysaliency, import_folder, to_pysaliency  # noqa: F401
-from .pictures import IMAGENET, PICTURES, checked_size, read_image, resize_image  # noqa: F401
+from .pictures import IMAGENET, PICTURES, Transform, checked_size, read_image, resize_image  # noqa: F401
 from .popout import POPOUT, Popout, SearchArray, popout  # noqa: F401
-from .protocols import PROTOCOLS, SPLIT_RULES, SPLITS, authors_maps, split_indices  # noqa: F401
+from .protocols import PROTOCOLS, SPLIT_RULES, SPLITS, authors_maps, named_protocol, split_indices  # noqa: F401
 from .recordings import Folder, Recording, checksum, in_frame  # noqa: F401
 from .recordings import read_recording, sigma_pixels, write_recording  # noqa: F401
 
 # %% ../nbs/00_data.ipynb #208fb0a2
 _all_ = [
     'BENCHMARKS', 'CONVENTION', 'IMAGENET', 'PICTURES', 'POPOUT', 'PROTOCOLS', 'SPLITS', 'SPLIT_RULES', 'Folder',
-    'ImageStore', 'Popout', 'Recording', 'SearchArray', 'authors_maps', 'checksum', 'data_root', 'dataset_names',
-    'from_pysaliency', 'import_folder', 'in_frame', 'load_recording', 'popout', 'read_image', 'read_recording',
-    'resize_image', 'sigma_pixels', 'split_indices', 'to_pysaliency', 'write_recording',
+    'ImageStore', 'Popout', 'Recording', 'SearchArray', 'Transform', 'authors_maps', 'checksum', 'data_root',
+    'dataset_names', 'from_pysaliency', 'import_folder', 'in_frame', 'load_recording', 'popout', 'read_image',
+    'read_recording', 'resize_image', 'sigma_pixels', 'split_indices', 'to_pysaliency', 'write_recording',
 ]  # fmt: skip
 
 # %% ../nbs/00_data.ipynb #90d86cef
@@ -122,29 +124,60 @@ class SaliencyDataset(Dataset):
         recording,  # a `Recording`
         split='train',  # 'train', 'val', 'trainval' or 'test'
         size=None,  # (H, W) of image, density and fixations; None: 192x256, or the authors' under their protocol
-        protocol='native',  # 'native' or 'authors'
+        protocol='native',  # a `Protocol` or its name, 'native' or 'authors'
         sigma=None,  # of the density, native pixels; None: one degree ('native') or the authors' ('authors')
         cache=True,  # keep decoded pictures at this size
         image_size=None,  # (H, W) of the image alone; None: size, or the authors' where size is theirs
+        transform=None,  # a `Transform` of the pictures; None: squashed to image_size
     ):
         self.recording, self.meta, self.name = recording, recording.meta, recording.name
-        parts, theirs = recording.parts(protocol), self.meta['authors'] if protocol == 'authors' else {}
+        self.protocol = named_protocol(protocol)
+        parts, theirs = recording.parts(self.protocol), self.protocol.conventions(self.meta)
         if split not in parts:
             raise ValueError(f"unknown split {split!r}: choose one of {', '.join(parts)}")
-        self.split, self.protocol, self.indices = split, protocol, parts[split]
+        self.split, self.indices = split, parts[split]
         if size is None:
             size, image_size = theirs.get('size', (192, 256)), image_size or theirs.get('image_size')
-        self.size, self.image_size = checked_size(size), checked_size(size if image_size is None else image_size)
-        self.mean, self.std = (
-            tuple(theirs.get(k, default)) for k, default in IMAGENET.items()
-        )  # of the images a network is fed with
-        self.sigma = (
-            sigma if sigma is not None else sigma_pixels(self.meta) if protocol == 'native' else theirs['sigma_px']
-        )
-        self._scaled = sigma is None
+        self.size = checked_size(size)
+        if transform is None:
+            statistics = {k: theirs.get(k, default) for k, default in IMAGENET.items()}
+            transform = Transform(size if image_size is None else image_size, **statistics)
+        usual = sigma_pixels(self.meta) if self.protocol.exact else theirs['sigma_px']
+        self.sigma, self._scaled = usual if sigma is None else sigma, sigma is None
         if not self.sigma > 0:
             raise ValueError(f"sigma must be a positive number of native pixels, got {self.sigma}")
-        self.images, self._maps = ImageStore(recording, self.image_size, cache), {}
+        self.transform, self.images, self._maps = transform, ImageStore(recording, transform, cache), {}
+
+    def with_transform(
+        self,
+        transform,  # a `Transform`
+    ):
+        """The same samples with pictures under another transform; density and fixations stay on `size`.
+
+        Where it keeps the aspect, images differ in shape, so that only equal ones go into one batch."""
+        other = copy.copy(self)
+        other.transform, other.images = transform, ImageStore(self.recording, transform, self.images.cache)
+        return other
+
+    @property
+    def image_size(self):
+        "(H, W) of the images; where the transform keeps the aspect, the longer one is their long side."
+        return self.transform.size
+
+    @property
+    def mean(self):
+        "Three numbers taken off images in [0,1] when a network is fed with them."
+        return self.transform.mean
+
+    @property
+    def std(self):
+        "Three numbers that images are divided by, likewise."
+        return self.transform.std
+
+    @property
+    def has_fixations(self):
+        "False where the set holds maps only: its counts are all zero, and what scores fixations cannot be computed."
+        return len(self.recording.x) > 0
 
     def __len__(self):
         return len(self.indices)
@@ -174,45 +207,35 @@ class SaliencyDataset(Dataset):
 
     def maps(self, i):
         "Density and fixations, two (H,W) float32 tensors, of the recording's picture i."
-        if self.protocol == 'authors':
+        if not self.protocol.exact:
             return self._authors(i)
         points, native_size = self.recording.points(i), self.recording.native_size(i)
-        official = self.recording.official_map(i) if len(self.recording.x) == 0 else None  # a set of maps only
-        density = (
-            density_map(points, native_size, self.size, self.sigma_of(i))
-            if official is None
-            else _as_density(official, self.size)
-        )
+        official = None if self.has_fixations else self.recording.official_map(i)
+        if official is None:
+            density = density_map(points, native_size, self.size, self.sigma_of(i))
+        else:
+            density = _as_density(official, self.size)
         return density, count_map(points, native_size, self.size)
 
     def _authors(self, i):
         # a blur at native size takes longer than a training step on a small net: these are kept, up to half a gigabyte
         if i in self._maps:
             return self._maps[i][0], self._maps[i][1].float()
-        r, rules = (
-            self.recording,
-            {k: v for k, v in self.meta['authors'].items() if k in ('offset', 'scale', 'beyond', 'stretch')},
-        )
+        r, theirs = self.recording, self.protocol.conventions(self.meta)
+        rules = {k: v for k, v in theirs.items() if k in ('offset', 'scale', 'beyond', 'stretch')}
         official = {kind: r.official_map(i, kind) for kind in ('maps', 'point_maps')}
-        if missing := [k for k in self.meta['authors'].get('needs', ()) if official[k] is None]:
+        if missing := [k for k in theirs.get('needs', ()) if official[k] is None]:
             raise ValueError(
                 f"the authors' loader takes {' and '.join(missing)} of {self.name} from its archive, and they are not "
                 f"prepared: prepare it again with the archive that holds them (salnas_data list {self.name})"
             )
-        density, fixations = authors_maps(
-            r.points(i),
-            r.native_size(i),
-            self.size,
-            self.sigma_of(i),
-            **rules,
-            density=official['maps'],
-            marks=official['point_maps'],
-        )
+        rules |= dict(density=official['maps'], marks=official['point_maps'])
+        density, fixations = authors_maps(r.points(i), r.native_size(i), self.size, self.sigma_of(i), **rules)
         if (len(self._maps) + 1) * density.numel() * 5 < 1 << 29:
             self._maps[i] = density, fixations.to(torch.uint8)
         return density, fixations
 
-
+# %% ../nbs/00_data.ipynb #e571c416
 def _as_density(official, size):
     "(H,W) float32 that sums to 1, from an 8-bit map, averaged over the grid's cells. An empty map stays all zeros."
     density = F.interpolate(torch.from_numpy(official).float()[None, None], size=tuple(size), mode='area')[0, 0]
@@ -224,20 +247,22 @@ def load_dataset(
     split='train',  # 'train', 'val', 'test', or 'trainval' = the authors' whole training split
     root=None,  # folder of the prepared data sets; None: variable SALNAS_DATA, else ~/.cache/salnas
     size=None,  # (H, W) of image, density and fixations; None: 192x256, or the authors' under their protocol
-    protocol='native',  # 'native' (exact fixations, own validation part) or 'authors' (the reference code's loader)
+    protocol='native',  # 'native' (exact fixations, own validation part), 'authors' (theirs), or a `Protocol`
     sigma=None,  # of the density, native pixels; None: one degree ('native') or the authors' ('authors')
     cache=True,  # keep the decoded pictures at this size beside the data set
     image_size=None,  # (H, W) of the image alone; None: size, or the authors' where size is theirs
+    transform=None,  # a `Transform` of the pictures; None: squashed to image_size
 ):
     """The `SaliencyDataset` of one split.
 
     Raises ValueError for an unknown name, split, protocol or size, FileNotFoundError, naming the command to run, for a
     data set not prepared."""
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"unknown protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}")
+    protocol = named_protocol(protocol)
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
-    return SaliencyDataset(load_recording(name, root), split, size, protocol, sigma, cache, image_size)
+    if transform is not None and image_size is not None:
+        raise ValueError("give image_size or transform, not both: a transform has a size of its own")
+    return SaliencyDataset(load_recording(name, root), split, size, protocol, sigma, cache, image_size, transform)
 
 # %% ../nbs/00_data.ipynb #af489378
 class JoinedDataset(torch.utils.data.ConcatDataset):
@@ -245,16 +270,16 @@ class JoinedDataset(torch.utils.data.ConcatDataset):
 
     def __init__(self, *datasets):
         first = datasets[0]
-        if any((d.size, d.image_size, d.protocol) != (first.size, first.image_size, first.protocol) for d in datasets):
-            raise ValueError("joined data sets must have one size, image_size and protocol")
+        alike = ('size', 'protocol', 'transform')
+        if other := [k for k in alike if any(getattr(d, k) != getattr(first, k) for d in datasets)]:
+            raise ValueError(
+                f"joined data sets must have one size, protocol and transform (so one image_size, mean and std); "
+                f"these differ in {' and '.join(other)}"
+            )
         super().__init__(datasets)
-        self.name, self.split, self.size, self.image_size, self.protocol = (
-            '+'.join(d.name for d in datasets),
-            first.split,
-            first.size,
-            first.image_size,
-            first.protocol,
-        )
+        self.name, self.split = '+'.join(d.name for d in datasets), first.split
+        self.size, self.protocol, self.transform = first.size, first.protocol, first.transform
+        self.image_size, self.has_fixations = first.image_size, any(d.has_fixations for d in datasets)
         self.meta = dict(edition='; '.join(d.meta.get('edition', '') for d in datasets))
 
 # %% ../nbs/00_data.ipynb #80b85b85
@@ -262,6 +287,13 @@ def collate(
     samples,  # list of samples of one size
 ):
     "A batch dict: tensors stacked to (B,...); `name`, `points` and `native_size` as lists, for pictures differ."
+    shapes = {tuple(s['image'].shape[1:]) for s in samples}
+    if len(shapes) > 1:
+        one, other, *_ = sorted(f'{h}x{w}' for h, w in shapes)
+        raise ValueError(
+            f"the images of a batch must have one shape, got {one} and {other}: their transform keeps the aspect, "
+            "so take a batch_size of 1, or batches of pictures of one shape"
+        )
     batch = {k: [s[k] for s in samples] for k in samples[0]}
     # numpy copies in this thread; torch.stack would wait for threads that may be busy elsewhere
     return batch | {k: torch.from_numpy(np.stack(batch[k])) for k in ('image', 'density', 'fixations')}
@@ -309,14 +341,23 @@ def centre_bias(
 ):
     """(H,W) float32 density that sums to 1: where people look whatever the picture.
 
-    From all fixations of the training pictures."""
+    From all fixations of the training pictures; of a set of maps only, the mean of their densities. Raises ValueError
+    where the training pictures have neither."""
     recording, (H, W) = dataset.recording, size or dataset.size
     train = recording.parts(dataset.protocol)['train']
-    rows = np.concatenate([recording.rows(i) for i in train])
     density = np.zeros((H, W))
+    if len(recording.x) == 0:
+        maps = (recording.official_map(i) for i in train)
+        density += sum(_as_density(m, (H, W)).double().numpy() for m in maps if m is not None)
+    rows = np.concatenate([recording.rows(i) for i in train])
     for r in np.array_split(rows, max(1, len(rows) // 8192)):
         width, height = (a[recording.image_id[r]] for a in (recording.width, recording.height))
         ky = _gaussian_rows((recording.y[r] + 0.5) / height, bandwidth * width / height, H)
         kx = _gaussian_rows((recording.x[r] + 0.5) / width, bandwidth, W)
         density += ky.T @ kx
+    if not density.sum() > 0:
+        raise ValueError(
+            f"the centre bias of {recording.name} is unknown: none of its {len(train)} training pictures has "
+            "a fixation or a map that is not empty"
+        )
     return torch.from_numpy((1 - floor) * density / density.sum() + floor / (H * W)).float()
