@@ -308,7 +308,7 @@ def _tuned(net, train, val, settings, seed, folder):
 
 def pretrain(
     folder: Path,  # of the run; gets net.safetensors, and a result per data set
-    datasets: dict[str, str],  # name: edition; the first one's validation part chooses
+    datasets: list[tuple[str, str]],  # names and editions; the first one's validation part chooses
     stages: dict[str, dict | None],  # 'small', 'large' and 'tune': fields of Settings; 'tune' None: no such epochs
     seed: int = 0,
     encoder: str = '',
@@ -320,7 +320,7 @@ def pretrain(
 ):
     "Train the largest `mobilenetv2` network on several sets, score it on the test part of each."
     small, large, tune = (stages[k] and _settings(stages[k]) for k in ('small', 'large', 'tune'))
-    load = lambda size: list(zip(*(_parts(n, e, size, data_root) for n, e in datasets.items())))
+    load = lambda size: list(zip(*(_parts(n, e, size, data_root) for n, e in datasets)))
     train, val, _ = load(small.size)
     space = named_space('mobilenetv2', (small.size[1],))
     net = _supernet(space, seed, encoder_file, encoder_sha256, input_mean, input_std).extract(space.max())

@@ -781,7 +781,7 @@ def test_script_says_one_sentence(tmp_path):
 def test_names_of_older_scripts():
     "A script that somebody wrote from an earlier one still finds what it imports."
     assert sources.main is data_command.data_command is sources.data_command
-    assert sources.columns is sources.fixation_columns
+    assert sources.columns is sources.columns_of
     assert sources.verify and sources.contact_sheet and sources.listing
     with pytest.raises(AttributeError, match='no_such'):
         sources.no_such
