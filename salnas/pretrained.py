@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from .space import Plan
+from .plans import Plan
 from .supernet import ConvBNAct, IMAGENET_MEAN, IMAGENET_STD, Supernet
 
 # %% auto #0

@@ -12,7 +12,7 @@ import numpy as np
 
 # %% auto #0
 __all__ = ['SPACES', 'Arch', 'Stage', 'Gene', 'SearchSpace', 'alphanet_space', 'mobilenetv2_space', 'tiny_space', 'named_space',
-           'make_divisible', 'ConvSpec', 'BlockSpec', 'Plan', 'plan']
+           'plan', 'Plan', 'ConvSpec', 'BlockSpec', 'make_divisible']
 
 # %% ../nbs/02_space.ipynb #2d94961a
 @dataclass(frozen=True)
@@ -297,114 +297,13 @@ def named_space(
         raise ValueError(f'unknown space {name!r}: choose one of {", ".join(SPACES)}')
     return SPACES[name]() if resolutions is None else SPACES[name](resolutions)
 
-# %% ../nbs/02_space.ipynb #49df3292
-def make_divisible(
-    v: float,  # wished number of channels
-    divisor: int = 8,  # what the result is a multiple of
-) -> int:
-    "The multiple of `divisor` nearest to `v`, at least `divisor` and 0.9 `v` (the rule of the MobileNet papers' code)."
-    n = max(divisor, int(v + divisor / 2) // divisor * divisor)
-    return n + divisor if n < 0.9 * v else n
-
-# %% ../nbs/02_space.ipynb #f1d7edd8
-@dataclass(frozen=True)
-class ConvSpec:
-    "A convolution with batch norm and, unless `act` is empty, an activation. Depthwise: one filter per channel."
-
-    cin: int  # input channels
-    cout: int  # output channels
-    kernel: int = 1  # side of the kernel, odd; padding is kernel // 2
-    stride: int = 1
-    depthwise: bool = False
-    act: str = ''  # '', 'swish' or 'relu6'
+# %% ../nbs/02_space.ipynb #fe4de987
+_all_ = ['plan', 'Plan', 'ConvSpec', 'BlockSpec', 'make_divisible']  # in salnas.plans, which imports this module
 
 
-@dataclass(frozen=True)
-class BlockSpec:
-    "An inverted bottleneck: expand, depthwise, squeeze-and-excitation, project, and what is added at the end."
+def __getattr__(name):
+    if name in _all_:
+        from salnas import plans
 
-    expand: ConvSpec | None  # 1x1; None when the expand ratio is 1
-    depthwise: ConvSpec
-    se: int  # hidden channels of squeeze-and-excitation, 0 for none
-    project: ConvSpec  # 1x1 without activation
-    residual: bool  # whether the block's input is added to its output
-    shortcut: ConvSpec | None  # plain 1x1 convolution on the added input; None: the input itself
-    drop: float = 0.0  # this block's share of the drop-connect rate, 0 where it never applies
-
-
-@dataclass(frozen=True)
-class Plan:
-    "Every layer of one network, in the order of computation."
-
-    resolution: int  # long side of the network's input, pixels
-    first: ConvSpec
-    stages: tuple[tuple[BlockSpec, ...], ...]
-    head: ConvSpec
-    skips: tuple[int, ...]  # stages whose output the decoder takes (0: the first convolution), largest size first
-    decoder: tuple[ConvSpec, ...]
-
-# %% ../nbs/02_space.ipynb #3ffaf526
-def _skips(space):
-    "The first convolution, then the last stage at each further size but the smallest."
-    ends = [i for i, s in enumerate(space.stages) if s.stride == 2]  # stage i (0-based) halves: number i ends a size
-    return (0, *ends[1:])
-
-
-def _block(cin, cout, stage, stride, kernel, ratio, residual, shortcut, drop):
-    hidden = cin if ratio == 1 else make_divisible(round(cin * ratio))
-    return BlockSpec(
-        expand=ConvSpec(cin, hidden, act=stage.act) if ratio != 1 else None,
-        depthwise=ConvSpec(hidden, hidden, kernel, stride, True, stage.act),
-        se=make_divisible(hidden // 4) if stage.se else 0,
-        project=ConvSpec(hidden, cout),
-        residual=residual,
-        shortcut=ConvSpec(cin, cout) if shortcut else None,
-        drop=drop,
-    )
-
-
-def plan(
-    space: SearchSpace,  # the rules
-    arch: Arch,  # the genes; outside the space: ValueError
-    shared: bool = False,  # True: also the shortcut convolutions that other architectures of the space need
-) -> Plan:
-    """The layers of `arch`. `plan(space, space.max(), shared=True)` describes the weights of the whole supernet.
-
-    Drop-connect grows linearly over the blocks and applies in the last two stages where shapes stay equal
-    (AttentiveNAS's rule)."""
-    space.check(arch)
-    every, total, index, stages = space.shortcut == 'every', sum(arch.depth), 0, []
-    cin, choices = arch.width[0], space.first
-    for i, (st, cout, depth, k, t) in enumerate(
-        zip(space.stages, arch.width[1:], arch.depth, arch.kernel_size, arch.expand_ratio)
-    ):
-        blocks = []
-        for j in range(depth):
-            first = j == 0
-            differ = cin != cout or (shared and first and (len(choices) > 1 or choices != st.width))
-            same = cin == cout and not (first and st.stride > 1)
-            drop = index / total if same and i >= len(space.stages) - 2 else 0.0
-            blocks.append(
-                _block(cin, cout, st, st.stride if first else 1, k, t, every or not first, every and differ, drop)
-            )
-            cin, index = cout, index + 1
-        stages.append(tuple(blocks))
-        choices = st.width
-    kind, n = space.head
-    head = ConvSpec(cin, n * cin if kind == 'factor' else n, act=space.act)
-    return Plan(
-        arch.resolution,
-        ConvSpec(3, arch.width[0], 3, 2, act=space.act),
-        tuple(stages),
-        head,
-        _skips(space),
-        _decoder(arch.width, _skips(space), head.cout, space.act),
-    )
-
-
-def _decoder(width, skips, bottom, act):
-    conv = lambda i, o, a=act: ConvSpec(i, o, 3, act=a)
-    ups = [width[i] for i in reversed(skips[1:])] + [width[1]]
-    ins = [bottom] + [2 * c for c in ups[:-1]]
-    c0 = width[0]
-    return (*map(conv, ins, ups), conv(width[1] + c0, c0), conv(c0, c0), conv(c0, 1, ''))
+        return getattr(plans, name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

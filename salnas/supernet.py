@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from .pictures import IMAGENET
-from .space import Arch, BlockSpec, ConvSpec, Plan, SearchSpace, plan
+from .plans import BlockSpec, ConvSpec, Plan, plan
+from .space import Arch, SearchSpace
 
 # %% auto #0
 __all__ = ['ACTIVATIONS', 'IMAGENET_MEAN', 'IMAGENET_STD', 'cut', 'ConvBNAct', 'DynamicConvBNAct', 'SqueezeExcite', 'MBConv',
