@@ -55,7 +55,9 @@ class Plan:
     stages: tuple[tuple[BlockSpec, ...], ...]
     head: ConvSpec
     skips: tuple[int, ...]  # stages whose output the decoder takes (0: the first convolution), largest size first
-    decoder: tuple[ConvSpec, ...]
+    decoder: tuple[ConvSpec, ...]  # the last one gives the map, before it is brought up to the input's size
+    stride: int = 1  # of the decoder's last two convolutions
+    ends: tuple[tuple[int, ConvSpec], ...] = ()  # of a whole space: last convolutions at its other strides but 1
 
 # %% ../nbs/workshop/plans.ipynb #3ffaf526
 def _skips(space):
@@ -106,19 +108,24 @@ def plan(
         choices = st.width
     kind, n = space.head
     head = ConvSpec(cin, n * cin if kind == 'factor' else n, act=space.act)
-    return Plan(
-        arch.resolution,
-        ConvSpec(3, arch.width[0], 3, 2, act=space.act),
-        tuple(stages),
-        head,
-        _skips(space),
-        _decoder(arch.width, _skips(space), head.cout, space.act),
-    )
+    first, skips = ConvSpec(3, arch.width[0], 3, 2, act=space.act), _skips(space)
+    chain = _decoder(arch.width, skips, head.cout, space.act)
+    others = [s for s in space.strides if s not in (1, arch.stride)] if shared else []
+    ends = tuple((s, _cut(chain, s)[-1]) for s in others)
+    seen = skips if arch.stride < 4 else skips[1:]  # the decoder ends before it meets the first convolution's size
+    return Plan(arch.resolution, first, tuple(stages), head, seen, _cut(chain, arch.stride), arch.stride, ends)
 
 
 def _decoder(width, skips, bottom, act):
+    "The convolutions at stride 1."
     conv = lambda i, o, a=act: ConvSpec(i, o, 3, act=a)
     ups = [width[i] for i in reversed(skips[1:])] + [width[1]]
     ins = [bottom] + [2 * c for c in ups[:-1]]
     c0 = width[0]
     return (*map(conv, ins, ups), conv(width[1] + c0, c0), conv(c0, c0), conv(c0, 1, ''))
+
+
+def _cut(chain, stride):
+    "The chain as far as that stride, with a last convolution of its own."
+    kept = chain[: len(chain) - stride.bit_length()]
+    return (*kept, ConvSpec(kept[-1].cout, 1, 3))

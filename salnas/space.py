@@ -5,7 +5,7 @@
 # %% ../nbs/02_space.ipynb #16580acf
 from __future__ import annotations
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from math import prod
 
 import numpy as np
@@ -20,16 +20,19 @@ class Arch:
     """One architecture: an immutable, hashable value of Python ints.
 
     `width` has one entry more than `depth`, `kernel_size` and `expand_ratio`: its first is the first convolution's.
-    Lists, arrays and NumPy integers are accepted and converted; a fraction or a wrong length is a ValueError."""
+    Lists, arrays and NumPy integers are accepted and converted; a fraction or a wrong length is a ValueError. A stride
+    of 1, the paper's, is not mentioned: files without it read as 1."""
 
     resolution: int  # long side of the network's input, pixels
     width: tuple[int, ...]  # output channels of the first convolution and of each stage
     depth: tuple[int, ...]  # blocks per stage
     kernel_size: tuple[int, ...]  # side of the depthwise kernels per stage
     expand_ratio: tuple[int, ...]  # hidden channels over input channels per stage
+    stride: int = field(default=1, hash=False)  # of the decoder's last layers: 1, 2 or 4
 
     def __post_init__(self):
-        object.__setattr__(self, 'resolution', _whole(self.resolution, 'resolution'))
+        for name in ('resolution', 'stride'):
+            object.__setattr__(self, name, _whole(getattr(self, name), name))
         for name in ('width', 'depth', 'kernel_size', 'expand_ratio'):
             object.__setattr__(self, name, tuple(_whole(v, name) for v in getattr(self, name)))
         n = len(self.depth)
@@ -40,16 +43,22 @@ class Arch:
                 f'got {lengths[0] + 1}, {lengths[1]}, {lengths[2]} and {lengths[3]}'
             )
 
+    def __repr__(self):
+        return f'Arch({", ".join(f"{k}={v}" for k, v in self._said().items())})'
+
+    def _said(self):
+        return {k: v for k, v in asdict(self).items() if (k, v) != ('stride', 1)}
+
     def to_dict(self) -> dict:
         "The genes as a dict of ints and lists, ready for JSON; `from_dict` reads it back."
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in self._said().items()}
 
     @classmethod
     def from_dict(cls, genes: Mapping):  # what `to_dict` gave
         "The architecture of a dict. Missing or unknown keys are a ValueError."
         names = {f.name for f in fields(cls)}
-        if set(genes) != names:
-            raise ValueError(f'an Arch has exactly the keys {sorted(names)}, got {sorted(genes)}')
+        if set(genes) | {'stride'} != names:
+            raise ValueError(f'an Arch has exactly the keys {sorted(names)} (stride may lack), got {sorted(genes)}')
         return cls(**genes)
 
     @classmethod
@@ -57,9 +66,10 @@ class Arch:
         """The architecture of a dict in the naming of SalNAS's and AlphaNet's code.
 
         Their `width` has one entry more, for a layer that SalNAS removed: it never has an effect and is dropped."""
-        if missing := [f.name for f in fields(cls) if f.name not in genes]:
+        names = [f.name for f in fields(cls) if f.name != 'stride']
+        if missing := [name for name in names if name not in genes]:
             raise ValueError(f'the dict of an architecture lacks {missing}')
-        genes = {f.name: genes[f.name] for f in fields(cls)}
+        genes = {name: genes[name] for name in names}
         return cls(**{**genes, 'width': genes['width'][: len(genes['depth']) + 1]})
 
 
@@ -88,7 +98,7 @@ class Gene(Sequence):
 
     Its `name` is its kind and stage: `'resolution'`, `'width0'` (the first convolution's), `'depth3'`."""
 
-    kind: str  # a field of `Arch`: 'resolution', 'width', 'depth', 'kernel_size' or 'expand_ratio'
+    kind: str  # a field of `Arch`: 'resolution', 'width', 'depth', 'kernel_size', 'expand_ratio' or 'stride'
     stage: int | None  # 1 for the first stage, 0 for the first convolution, None for the whole network
     choices: tuple[int, ...]  # the values it may take, in the order in which the space lists them
 
@@ -98,8 +108,8 @@ class Gene(Sequence):
 
     @property
     def by_cost(self) -> tuple[int, ...]:
-        "The choices from the cheapest to the dearest."
-        return tuple(sorted(self.choices))
+        "The choices from the cheapest to the dearest: a decoder is cheaper the larger its stride."
+        return tuple(sorted(self.choices, reverse=self.kind == 'stride'))
 
     def __len__(self):
         return len(self.choices)
@@ -115,7 +125,7 @@ class SearchSpace:
     `head` is `('factor', n)`: the last 1x1 convolution has n times the last stage's width; or `('width', n)`: it has
     n channels. `shortcut` is `'every'`: each block adds its input, average-pooled and projected by a 1x1 convolution
     where shapes differ (AttentiveNAS); or `'identity'`: only blocks after the first of a stage add their input
-    (MobileNetV2)."""
+    (MobileNetV2). With `strides` of (1,) alone the decoder's stride is no gene, and nothing mentions it."""
 
     name: str  # for messages, checkpoints and result files
     first: tuple[int, ...]  # choices of the first convolution's width
@@ -124,6 +134,11 @@ class SearchSpace:
     shortcut: str  # 'every' or 'identity'
     resolutions: tuple[int, ...]  # choices of the input's long side, pixels
     act: str = 'swish'  # activation of first convolution, head and decoder
+    strides: tuple[int, ...] = (1,)  # choices of the decoder's stride: of 1, 2 and 4
+
+    def __post_init__(self):
+        if not self.strides or not set(self.strides) <= {1, 2, 4}:
+            raise ValueError(f'strides must be some of 1, 2 and 4, got {self.strides}')
 
     @property
     def genes(self) -> dict[str, Gene]:
@@ -131,20 +146,23 @@ class SearchSpace:
         genes = [Gene('resolution', None, self.resolutions), Gene('width', 0, self.first)]
         for kind in ('width', 'depth', 'kernel_size', 'expand_ratio'):
             genes += [Gene(kind, i, getattr(s, kind)) for i, s in enumerate(self.stages, 1)]
+        if self.strides != (1,):
+            genes.append(Gene('stride', None, self.strides))
         return {g.name: g for g in genes}
 
     def values(self, arch: Arch) -> tuple[int, ...]:
         "The value of each gene of `arch`, in the order of `genes`."
-        return (arch.resolution, *arch.width, *arch.depth, *arch.kernel_size, *arch.expand_ratio)
+        values = arch.resolution, *arch.width, *arch.depth, *arch.kernel_size, *arch.expand_ratio
+        return values if self.strides == (1,) else (*values, arch.stride)
 
     def arch(self, values: Sequence[int]) -> Arch:  # one per gene, in the order of `genes`
         "The architecture with these values, the inverse of `values`. It does not check the choices."
-        n = len(self.stages)
-        if len(values) != 4 * n + 2:
-            raise ValueError(f'the space {self.name!r} has {4 * n + 2} genes, got {len(values)} values')
-        cuts = np.cumsum([1, n + 1, n, n])
-        parts = [tuple(values[i:j]) for i, j in zip((0, *cuts), (*cuts, len(values)))]
-        return Arch(parts[0][0], *parts[1:])
+        n, genes = len(self.stages), len(self.genes)
+        if len(values) != genes:
+            raise ValueError(f'the space {self.name!r} has {genes} genes, got {len(values)} values')
+        cuts = np.cumsum([1, n + 1, n, n, n])
+        parts = [tuple(values[i:j]) for i, j in zip(cuts, cuts[1:])]
+        return Arch(values[0], *parts, *values[cuts[-1] :])
 
     def sample(self, rng: np.random.Generator) -> Arch:
         "An architecture with every gene drawn uniformly and independently."
@@ -168,11 +186,11 @@ class SearchSpace:
         return self.arch([x if rng.random() < 0.5 else y for x, y in zip(self.values(a), self.values(b))])
 
     def min(self) -> Arch:
-        "The architecture with the smallest choice of every gene."
+        "The architecture with the cheapest choice of every gene: the smallest, but for the stride."
         return self.arch([g.by_cost[0] for g in self.genes.values()])
 
     def max(self) -> Arch:
-        "The architecture with the largest choice of every gene."
+        "The architecture with the dearest choice of every gene: the largest, but for the stride."
         return self.arch([g.by_cost[-1] for g in self.genes.values()])
 
     def size(self) -> int:
@@ -203,10 +221,13 @@ class SearchSpace:
         for gene, v in zip(self.genes.values(), self.values(arch)):
             if v not in gene.choices:
                 return f'{gene.name} is {v}, the choices are {list(gene)}'
+        if arch.stride not in self.strides:
+            return f'stride is {arch.stride}, the choices are {list(self.strides)}'
 
     def to_dict(self) -> dict:
-        "The table as nested dicts and lists, ready for JSON."
-        return asdict(self)
+        "The table as nested dicts and lists, ready for JSON; of the fields with a default only those that differ."
+        same = {f.name for f in fields(self) if f.name not in ('name', 'act') and getattr(self, f.name) == f.default}
+        return {k: v for k, v in asdict(self).items() if k not in same}
 
     @classmethod
     def from_dict(cls, table: Mapping):  # what `to_dict` gave, also after a round trip through JSON
@@ -217,6 +238,7 @@ class SearchSpace:
 # %% ../nbs/02_space.ipynb #a3819e85
 def alphanet_space(
     resolutions: tuple[int, ...] = (256, 384),  # long sides of the input, pixels: 192x256 and 288x384
+    strides: tuple[int, ...] = (1,),  # of the decoder: some of 1, 2 and 4
 ) -> SearchSpace:
     "The space of SalNAS (arXiv 2407.20062): AlphaNet's encoder with a decoder tied to it."
     d3, k = (3, 4, 5, 6), (3, 5)
@@ -236,11 +258,13 @@ def alphanet_space(
         ('factor', 6),
         'every',
         tuple(resolutions),
+        strides=tuple(strides),
     )
 
 # %% ../nbs/02_space.ipynb #16a13415
 def mobilenetv2_space(
     resolutions: tuple[int, ...] = (192, 256),  # long sides of the input, pixels
+    strides: tuple[int, ...] = (1,),  # of the decoder: some of 1, 2 and 4
 ) -> SearchSpace:
     "A space around MobileNetV2 1.0 (arXiv 1801.04381, Table 2): its largest network but for the larger kernels."
     k, t = (3, 5), (3, 4, 6)
@@ -260,12 +284,14 @@ def mobilenetv2_space(
         ('width', 1280),
         'identity',
         tuple(resolutions),
+        strides=tuple(strides),
         act='relu6',
     )
 
 # %% ../nbs/02_space.ipynb #e88a4198
 def tiny_space(
     resolutions: tuple[int, ...] = (64, 96),  # long sides of the input, pixels
+    strides: tuple[int, ...] = (1,),  # of the decoder: some of 1, 2 and 4
 ) -> SearchSpace:
     "A miniature of the paper's space for lessons and tests."
     d, k, t = (1, 2), (3, 5), (2, 4)
@@ -282,6 +308,7 @@ def tiny_space(
         ('factor', 2),
         'every',
         tuple(resolutions),
+        strides=tuple(strides),
     )
 
 # %% ../nbs/02_space.ipynb #e47466da
@@ -291,11 +318,13 @@ SPACES = {'alphanet': alphanet_space, 'mobilenetv2': mobilenetv2_space, 'tiny': 
 def named_space(
     name: str,  # 'alphanet', 'mobilenetv2' or 'tiny'
     resolutions: tuple[int, ...] | None = None,  # long sides of the input, pixels; None: the space's own
+    strides: tuple[int, ...] | None = None,  # of the decoder; None: the space's own
 ) -> SearchSpace:
     "The space of that name; an unknown name is a ValueError that lists the valid ones."
     if name not in SPACES:
         raise ValueError(f'unknown space {name!r}: choose one of {", ".join(SPACES)}')
-    return SPACES[name]() if resolutions is None else SPACES[name](resolutions)
+    given = dict(resolutions=resolutions, strides=strides)
+    return SPACES[name](**{k: v for k, v in given.items() if v is not None})
 
 # %% ../nbs/02_space.ipynb #fe4de987
 _all_ = ['plan', 'Plan', 'ConvSpec', 'BlockSpec', 'make_divisible']  # in salnas.plans, which imports this module

@@ -149,7 +149,10 @@ class Network(nn.Module):
         self.first = layer(plan.first)
         self.stages = nn.ModuleList(nn.ModuleList(MBConv(b, layer) for b in blocks) for blocks in plan.stages)
         self.head = layer(plan.head)
-        self.decoder = nn.ModuleList(map(layer, plan.decoder))
+        *decoder, end = plan.decoder
+        self.decoder = nn.ModuleList(map(layer, plan.decoder if plan.stride == 1 else decoder))
+        ends = plan.ends if plan.stride == 1 else ((plan.stride, end), *plan.ends)
+        self.ends = nn.ModuleDict({str(stride): layer(spec) for stride, spec in ends})  # after the decoder's weights
         self.register_buffer('mean', torch.tensor(IMAGENET_MEAN))
         self.register_buffer('std', torch.tensor(IMAGENET_STD))
 
@@ -166,7 +169,7 @@ class Network(nn.Module):
         "What the decoder sees of the encoder."
         p = plan or self.plan
         x = self.first(resized(x, p.resolution), p.first)
-        skips = [x]
+        skips = [x] if 0 in p.skips else []
         for number, (stage, blocks) in enumerate(zip(self.stages, p.stages), 1):
             for block, spec in zip(stage, blocks):
                 x = block(x, spec, drop_connect)
@@ -176,16 +179,18 @@ class Network(nn.Module):
 
     def decode(self, features, size, plan=None, dropout=0.0):
         "Features of `features` to logits (B,1,*size)."
-        specs = (plan or self.plan).decoder
+        p = plan or self.plan
         *skips, x = features
-        *ups, last, out = zip(self.decoder, specs)
+        *ups, last = zip(self.decoder, p.decoder[:-1])
         for (layer, spec), skip in zip(ups, [*reversed(skips), None]):
             up = size if skip is None else skip.shape[2:]
             x = F.interpolate(layer(x, spec), up, mode='bilinear', align_corners=True)
             if skip is not None:
                 x = torch.cat([x, skip], 1)
         x = F.dropout(last[0](x, last[1]), dropout, self.training)
-        return out[0](x, out[1])
+        out = self.decoder[-1] if p.stride == 1 else self.ends[str(p.stride)]
+        x = out(x, p.decoder[-1])
+        return x if p.stride == 1 else F.interpolate(x, size, mode='bilinear', align_corners=True)
 
     def _maps(self, x, plan, logits, dropout, drop_connect):
         if x.ndim != 4 or x.shape[1] != 3:
@@ -244,8 +249,9 @@ class Supernet(Network):
                 nn.init.kaiming_normal_(m.weight, mode='fan_out', nonlinearity='relu', generator=generator)
                 if m.bias is not None:
                     nn.init.zeros_(m.bias)
-        nn.init.constant_(self.decoder[-1].bn.weight, 2.0)  # start with a dark map
-        nn.init.constant_(self.decoder[-1].bn.bias, -4.0)
+        for last in (*self.ends.values(), *([self.decoder[-1]] if 1 in space.strides else [])):
+            nn.init.constant_(last.bn.weight, 2.0)  # start with a dark map
+            nn.init.constant_(last.bn.bias, -4.0)
 
     def plan_of(self, arch: Arch | None) -> Plan:
         "The plan of `arch` (None: the active one); an architecture outside the space is a ValueError."
