@@ -19,7 +19,7 @@ from scipy.ndimage import label, maximum_filter
 
 # %% ../nbs/workshop/formats.ipynb #795e8223
 from .archives import Member
-from .data import read_image
+from .pictures import read_picture
 
 # %% ../nbs/workshop/formats.ipynb #886f2c90
 def read_mat(
@@ -82,7 +82,7 @@ def size_of(
 ) -> tuple:
     "(height, width) of a picture as it is stored, decoded whole; one that is broken is a ValueError that names it."
     try:
-        return read_image(io.BytesIO(data), upright=False).shape[:2]
+        return read_picture(io.BytesIO(data), upright=False).shape[:2]
     except ValueError as e:
         raise ValueError(f"picture {name}: {e}") from e
 
@@ -153,7 +153,7 @@ def points_of_map(
     """(x, y), two (n,) arrays: 0-based columns and rows of the marks in a map of points.
 
     Every pixel that is not zero; of a lossy map the local maxima above half of the range, a plateau counting once."""
-    grey = read_image(io.BytesIO(data)).max(2)
+    grey = read_picture(io.BytesIO(data)).max(2)
     if not lossy:
         return np.nonzero(grey)[::-1]
     peaks, n = label((grey == maximum_filter(grey, 3)) & (grey > 127), np.ones((3, 3)))
