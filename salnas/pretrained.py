@@ -198,7 +198,7 @@ def load_encoder(
     elif 'first_conv.conv.conv.weight' in tensors:
         fill(net, authors_names(net.plan, decoder=False), tensors, source)
     elif 'first.conv.weight' in tensors:
-        encoder = [k for k in net.state_dict() if not k.startswith('decoder') and 'num_batches' not in k]
+        encoder = [k for k in net.state_dict() if not k.startswith(('decoder', 'ends')) and 'num_batches' not in k]
         fill(net, {k: k for k in encoder}, tensors, source)
         mean, std = mean or tensors['mean'].tolist(), std or tensors['std'].tolist()
     else:
