@@ -4,12 +4,13 @@
 
 # %% ../nbs/workshop/plans.ipynb #e4026ae3
 from __future__ import annotations
-from dataclasses import dataclass
+import functools
+from dataclasses import dataclass, field
 
 from .space import Arch, SearchSpace
 
 # %% auto #0
-__all__ = ['make_divisible', 'ConvSpec', 'BlockSpec', 'Plan', 'plan']
+__all__ = ['make_divisible', 'ConvSpec', 'BlockSpec', 'Plan', 'plan', 'same_padding']
 
 # %% ../nbs/workshop/plans.ipynb #49df3292
 def make_divisible(
@@ -27,10 +28,12 @@ class ConvSpec:
 
     cin: int  # input channels
     cout: int  # output channels
-    kernel: int = 1  # side of the kernel, odd; padding is kernel // 2
+    kernel: int = 1  # side of the kernel, odd; unless `same`, padding is kernel // 2
     stride: int = 1
     depthwise: bool = False
     act: str = ''  # '', 'swish' or 'relu6'
+    same: bool = field(default=False, repr=False)  # with stride 2, TensorFlow's padding: see `same_padding`
+    eps: float = field(default=1e-5, repr=False)  # of batch norm
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Plan:
     decoder: tuple[ConvSpec, ...]  # the last one gives the map, before it is brought up to the input's size
     stride: int = 1  # of the decoder's last two convolutions
     ends: tuple[tuple[int, ConvSpec], ...] = ()  # of a whole space: last convolutions at its other strides but 1
+    output: str = 'sigmoid'  # how logits become maps: 'sigmoid' or 'softmax'
 
 # %% ../nbs/workshop/plans.ipynb #3ffaf526
 def _skips(space):
@@ -66,13 +70,13 @@ def _skips(space):
     return (0, *ends[1:])
 
 
-def _block(cin, cout, stage, stride, kernel, ratio, residual, shortcut, drop):
+def _block(conv, cin, cout, stage, stride, kernel, ratio, residual, shortcut, drop):
     hidden = cin if ratio == 1 else make_divisible(round(cin * ratio))
     return BlockSpec(
-        expand=ConvSpec(cin, hidden, act=stage.act) if ratio != 1 else None,
-        depthwise=ConvSpec(hidden, hidden, kernel, stride, True, stage.act),
+        expand=conv(cin, hidden, act=stage.act) if ratio != 1 else None,
+        depthwise=conv(hidden, hidden, kernel, stride, True, stage.act),
         se=make_divisible(hidden // 4) if stage.se else 0,
-        project=ConvSpec(hidden, cout),
+        project=conv(hidden, cout),
         residual=residual,
         shortcut=ConvSpec(cin, cout) if shortcut else None,
         drop=drop,
@@ -89,6 +93,7 @@ def plan(
     Drop-connect grows linearly over the blocks and applies in the last two stages where shapes stay equal
     (AttentiveNAS's rule)."""
     space.check(arch)
+    conv = functools.partial(ConvSpec, same=space.padding == 'same', eps=space.bn_eps)
     every, total, index, stages = space.shortcut == 'every', sum(arch.depth), 0, []
     cin, choices = arch.width[0], space.first
     for i, (st, cout, depth, k, t) in enumerate(
@@ -101,31 +106,42 @@ def plan(
             same = cin == cout and not (first and st.stride > 1)
             drop = index / total if same and i >= len(space.stages) - 2 else 0.0
             blocks.append(
-                _block(cin, cout, st, st.stride if first else 1, k, t, every or not first, every and differ, drop)
+                _block(conv, cin, cout, st, st.stride if first else 1, k, t, every or not first, every and differ, drop)
             )
             cin, index = cout, index + 1
         stages.append(tuple(blocks))
         choices = st.width
     kind, n = space.head
-    head = ConvSpec(cin, n * cin if kind == 'factor' else n, act=space.act)
-    first, skips = ConvSpec(3, arch.width[0], 3, 2, act=space.act), _skips(space)
-    chain = _decoder(arch.width, skips, head.cout, space.act)
+    head = conv(cin, n * cin if kind == 'factor' else n, act=space.act)
+    first, skips = conv(3, arch.width[0], 3, 2, act=space.act), _skips(space)
+    chain = _decoder(arch.width, skips, head.cout, space)
     others = [s for s in space.strides if s not in (1, arch.stride)] if shared else []
     ends = tuple((s, _cut(chain, s)[-1]) for s in others)
     seen = skips if arch.stride < 4 else skips[1:]  # the decoder ends before it meets the first convolution's size
-    return Plan(arch.resolution, first, tuple(stages), head, seen, _cut(chain, arch.stride), arch.stride, ends)
+    kept = _cut(chain, arch.stride)
+    return Plan(arch.resolution, first, tuple(stages), head, seen, kept, arch.stride, ends, space.output)
 
 
-def _decoder(width, skips, bottom, act):
+def _decoder(width, skips, bottom, space):
     "The convolutions at stride 1."
-    conv = lambda i, o, a=act: ConvSpec(i, o, 3, act=a)
-    ups = [width[i] for i in reversed(skips[1:])] + [width[1]]
-    ins = [bottom] + [2 * c for c in ups[:-1]]
-    c0 = width[0]
-    return (*map(conv, ins, ups), conv(width[1] + c0, c0), conv(c0, c0), conv(c0, 1, ''))
+    up = skips[::-1]
+    tied = [width[i] for i in up[:-1]] + [width[1], width[0], width[0]]
+    outs = tied if space.decoder is None else list(space.decoder)
+    ins = [bottom] + [o + width[i] for o, i in zip(outs, up)] + [outs[len(up)]]
+    return *(ConvSpec(i, o, 3, act=space.act) for i, o in zip(ins, outs)), ConvSpec(outs[-1], 1, 3)
 
 
 def _cut(chain, stride):
     "The chain as far as that stride, with a last convolution of its own."
     kept = chain[: len(chain) - stride.bit_length()]
     return (*kept, ConvSpec(kept[-1].cout, 1, 3))
+
+# %% ../nbs/workshop/plans.ipynb #51c8f974
+def same_padding(
+    size: int,  # of the input along one side, pixels
+    kernel: int,  # side of the kernel
+    stride: int = 2,
+) -> tuple[int, int]:  # pixels before and after
+    "TensorFlow's padding `SAME`: the output has ceil(size / stride) pixels, an odd pixel goes to the end."
+    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2

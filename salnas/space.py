@@ -11,8 +11,8 @@ from math import prod
 import numpy as np
 
 # %% auto #0
-__all__ = ['SPACES', 'Arch', 'Stage', 'Gene', 'SearchSpace', 'alphanet_space', 'mobilenetv2_space', 'tiny_space', 'named_space',
-           'plan', 'Plan', 'ConvSpec', 'BlockSpec', 'make_divisible']
+__all__ = ['LITE', 'SPACES', 'Arch', 'Stage', 'Gene', 'SearchSpace', 'alphanet_space', 'mobilenetv2_space', 'lite_space',
+           'tiny_space', 'named_space', 'plan', 'Plan', 'ConvSpec', 'BlockSpec', 'make_divisible']
 
 # %% ../nbs/02_space.ipynb #2d94961a
 @dataclass(frozen=True)
@@ -125,7 +125,10 @@ class SearchSpace:
     `head` is `('factor', n)`: the last 1x1 convolution has n times the last stage's width; or `('width', n)`: it has
     n channels. `shortcut` is `'every'`: each block adds its input, average-pooled and projected by a 1x1 convolution
     where shapes differ (AttentiveNAS); or `'identity'`: only blocks after the first of a stage add their input
-    (MobileNetV2). With `strides` of (1,) alone the decoder's stride is no gene, and nothing mentions it."""
+    (MobileNetV2). With `strides` of (1,) alone the decoder's stride is no gene, and nothing mentions it.
+    `padding` is that of convolutions with stride 2: `'centred'`, by half the kernel; or `'same'`, TensorFlow's rule,
+    which depends on the input's size. `output` is `'sigmoid'`, each pixel by itself; or `'softmax'`: the map is a
+    density over the picture, scaled to a maximum of 1."""
 
     name: str  # for messages, checkpoints and result files
     first: tuple[int, ...]  # choices of the first convolution's width
@@ -135,8 +138,18 @@ class SearchSpace:
     resolutions: tuple[int, ...]  # choices of the input's long side, pixels
     act: str = 'swish'  # activation of first convolution, head and decoder
     strides: tuple[int, ...] = (1,)  # choices of the decoder's stride: of 1, 2 and 4
+    decoder: tuple[int, ...] | None = None  # its widths, from the smallest size to 1; None: tied to the encoder's
+    output: str = 'sigmoid'  # how logits become maps: 'sigmoid' or 'softmax'
+    padding: str = 'centred'  # 'centred' or 'same'
+    bn_eps: float = 1e-5  # what the encoder's batch norms add to a variance
 
     def __post_init__(self):
+        for name, choices in (('output', ('sigmoid', 'softmax')), ('padding', ('centred', 'same'))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f'{name} must be one of {", ".join(choices)}, got {getattr(self, name)!r}')
+        sizes = 2 + sum(s.stride == 2 for s in self.stages)
+        if self.decoder is not None and len(self.decoder) != sizes:
+            raise ValueError(f'a decoder of {self.name!r} has {sizes} widths, one per size, got {len(self.decoder)}')
         if not self.strides or not set(self.strides) <= {1, 2, 4}:
             raise ValueError(f'strides must be some of 1, 2 and 4, got {self.strides}')
 
@@ -288,6 +301,36 @@ def mobilenetv2_space(
         act='relu6',
     )
 
+# %% ../nbs/02_space.ipynb #99f01dd6
+_WIDTHS = (16,), (16, 24), (32, 40, 48), (64, 80, 88), (96, 112, 120), (160, 192, 208), (240, 320, 352)
+_DEEP = (1, 3, 3, 4, 4, 5, 1)
+LITE = {  # the published networks: widths and depths of their stages
+    'lite0': ((16, 24, 40, 80, 112, 192, 320), (1, 2, 2, 3, 3, 4, 1)),
+    'lite1': ((16, 24, 40, 80, 112, 192, 320), _DEEP),
+    'lite2': ((16, 24, 48, 88, 120, 208, 352), _DEEP),
+}
+
+
+def lite_space(
+    resolutions: tuple[int, ...] = (192, 256, 320, 384),  # long sides of the input, pixels
+    strides: tuple[int, ...] = (1, 2, 4),  # of the decoder: some of 1, 2 and 4
+    base: str = 'lite0',  # the encoder of the largest network: 'lite0', 'lite1' or 'lite2'
+    decoder: tuple[int, ...] | None = (128, 64, 48, 32, 24, 16),  # widths at sizes 1/32 to 1; None: as the encoder's
+    output: str = 'sigmoid',  # or 'softmax'
+) -> SearchSpace:
+    "A space around EfficientNet-Lite, whose `base` is the encoder of the largest network."
+    if base not in LITE:
+        raise ValueError(f'unknown base {base!r}: choose one of {", ".join(LITE)}')
+    table = []
+    for i, (width, depth) in enumerate(zip(*LITE[base])):
+        widths = tuple(w for w in _WIDTHS[i] if w <= width)
+        depths = tuple(range(min(depth, 1 + (i in (3, 4, 5))), depth + 1))
+        kernels, expand = (3, 5) if i in (2, 4, 5) else (3,), (3, 4, 6) if i else (1,)
+        table.append(Stage(widths, depths, kernels, expand, 2 if i in (1, 2, 3, 5) else 1, act='relu6'))
+    own = dict(strides=tuple(strides), decoder=decoder and tuple(decoder), output=output, padding='same', bn_eps=1e-3)
+    head = 'width', 1280
+    return SearchSpace('lite', (24, 32), tuple(table), head, 'identity', tuple(resolutions), act='relu6', **own)
+
 # %% ../nbs/02_space.ipynb #e88a4198
 def tiny_space(
     resolutions: tuple[int, ...] = (64, 96),  # long sides of the input, pixels
@@ -312,11 +355,11 @@ def tiny_space(
     )
 
 # %% ../nbs/02_space.ipynb #e47466da
-SPACES = {'alphanet': alphanet_space, 'mobilenetv2': mobilenetv2_space, 'tiny': tiny_space}
+SPACES = {'alphanet': alphanet_space, 'mobilenetv2': mobilenetv2_space, 'lite': lite_space, 'tiny': tiny_space}
 
 
 def named_space(
-    name: str,  # 'alphanet', 'mobilenetv2' or 'tiny'
+    name: str,  # 'alphanet', 'mobilenetv2', 'lite' or 'tiny'
     resolutions: tuple[int, ...] | None = None,  # long sides of the input, pixels; None: the space's own
     strides: tuple[int, ...] | None = None,  # of the decoder; None: the space's own
 ) -> SearchSpace:

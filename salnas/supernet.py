@@ -12,12 +12,12 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from .pictures import IMAGENET
-from .plans import BlockSpec, ConvSpec, Plan, plan
+from .plans import BlockSpec, ConvSpec, Plan, plan, same_padding
 from .space import Arch, SearchSpace
 
 # %% auto #0
-__all__ = ['ACTIVATIONS', 'IMAGENET_MEAN', 'IMAGENET_STD', 'cut', 'ConvBNAct', 'DynamicConvBNAct', 'SqueezeExcite', 'MBConv',
-           'input_size', 'resized', 'Network', 'Subnet', 'Supernet', 'parameters', 'macs', 'load_encoder',
+__all__ = ['ACTIVATIONS', 'IMAGENET_MEAN', 'IMAGENET_STD', 'cut', 'padded', 'ConvBNAct', 'DynamicConvBNAct', 'SqueezeExcite',
+           'MBConv', 'input_size', 'resized', 'Network', 'Subnet', 'Supernet', 'parameters', 'macs', 'load_encoder',
            'load_authors', 'sort_channels']
 
 # %% ../nbs/03_supernet.ipynb #0b4c3a01
@@ -35,18 +35,29 @@ def cut(
 ACTIVATIONS = {'': nn.Identity, 'swish': nn.SiLU, 'relu6': nn.ReLU6}
 
 
+def padded(
+    x: torch.Tensor,  # (B,C,H,W)
+    kernel: int,
+    stride: int,
+) -> torch.Tensor:
+    "With zeros around it as `same_padding` says: what a convolution without padding of its own needs."
+    (left, right), (top, bottom) = (same_padding(n, kernel, stride) for n in x.shape[:1:-1])
+    return F.pad(x, (left, right, top, bottom))
+
+
 class ConvBNAct(nn.Module):
     "Convolution, batch norm, activation, fixed to one `ConvSpec`. It ignores the spec it is called with."
 
     def __init__(self, spec: ConvSpec):
         super().__init__()
-        pad, groups = spec.kernel // 2, spec.cin if spec.depthwise else 1
+        self.same = (spec.kernel, spec.stride) if spec.same and spec.stride > 1 else None
+        pad, groups = 0 if self.same else spec.kernel // 2, spec.cin if spec.depthwise else 1
         self.conv = nn.Conv2d(spec.cin, spec.cout, spec.kernel, spec.stride, pad, groups=groups, bias=False)
-        self.bn = nn.BatchNorm2d(spec.cout)
+        self.bn = nn.BatchNorm2d(spec.cout, eps=spec.eps)
         self.act = ACTIVATIONS[spec.act]()
 
     def forward(self, x, spec=None):
-        return self.act(self.bn(self.conv(x)))
+        return self.act(self.bn(self.conv(padded(x, *self.same) if self.same else x)))
 
 # %% ../nbs/03_supernet.ipynb #f65db1fd
 class DynamicConvBNAct(ConvBNAct):
@@ -55,7 +66,9 @@ class DynamicConvBNAct(ConvBNAct):
     def forward(self, x, spec: ConvSpec):
         groups = spec.cout if spec.depthwise else 1
         weight = cut(self.conv.weight, (spec.cout, spec.cin // groups, spec.kernel, spec.kernel))
-        x = F.conv2d(x, weight, None, spec.stride, spec.kernel // 2, 1, groups)
+        if self.same:
+            x = padded(x, spec.kernel, spec.stride)
+        x = F.conv2d(x, weight, None, spec.stride, 0 if self.same else spec.kernel // 2, 1, groups)
         bn, n = self.bn, (spec.cout,)
         stats = (None, None) if self.training else (cut(bn.running_mean, n), cut(bn.running_var, n))
         return self.act(F.batch_norm(x, *stats, cut(bn.weight, n), cut(bn.bias, n), self.training, 0.0, bn.eps))
@@ -192,13 +205,22 @@ class Network(nn.Module):
         x = out(x, p.decoder[-1])
         return x if p.stride == 1 else F.interpolate(x, size, mode='bilinear', align_corners=True)
 
+    def to_maps(
+        self,
+        logits: torch.Tensor,  # (...,H,W)
+    ) -> torch.Tensor:  # the same shape, in [0,1]
+        "Maps of logits: their sigmoid, or where the plan says so their softmax, scaled to a maximum of 1."
+        if self.plan.output == 'sigmoid':
+            return torch.sigmoid(logits)
+        return torch.exp(logits - logits.detach().amax((-2, -1), keepdim=True))
+
     def _maps(self, x, plan, logits, dropout, drop_connect):
         if x.ndim != 4 or x.shape[1] != 3:
             raise ValueError(f'images must be (B,3,H,W), got {tuple(x.shape)}')
         size = input_size(x.shape[2:], plan.resolution)
         y = self.decode(self.features(x, plan, drop_connect), size, plan, dropout)
         y = y if y.dtype == torch.float64 else y.float()
-        y = y if logits else torch.sigmoid(y)
+        y = y if logits else self.to_maps(y)
         size = self.output_size or x.shape[2:]
         if y.shape[2:] != torch.Size(size):
             y = F.interpolate(y, tuple(size), mode='bilinear', align_corners=False)

@@ -125,7 +125,7 @@ def sandwich_step(
         if inplace == 'none':
             loss = saliency_loss(out, target, fixations, weights)
         elif i == 0:
-            loss, teacher = saliency_loss(torch.sigmoid(out), target, fixations, weights), out.detach()
+            loss, teacher = saliency_loss(net.to_maps(out), target, fixations, weights), out.detach()
         else:
             loss = INPLACE[inplace](out, teacher)
         if not torch.isfinite(loss):

@@ -18,6 +18,7 @@ GOLDEN = np.load(ORACLES / 'golden_supernet.npz')
 SMALL = {
     'alphanet': (96, 128),
     'mobilenetv2': (96, 128),
+    'lite': (96, 128),
     'tiny': (64, 96),
 }  # resolutions that keep 50 networks per space quick
 
