@@ -84,7 +84,7 @@ def save_result(
         'model': model,
         'dataset': dataset.name,
         'edition': dataset.meta.get('edition', ''),
-        'protocol': dataset.protocol,
+        'protocol': str(dataset.protocol),
         'split': dataset.split,
         'seed': seed,
         'profile': profile,
