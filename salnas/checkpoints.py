@@ -8,8 +8,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -17,34 +15,17 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 
+from .files import write_atomically
 from .pictures import Transform
 from .space import Arch, SearchSpace, named_space
 from .supernet import Subnet, Supernet
 
 # %% auto #0
-__all__ = ['CHECKPOINT_FORMAT', 'STATE_FORMAT', 'write_atomically', 'save_checkpoint', 'tensor_checksum', 'load_checkpoint',
-           'save_arch', 'load_arch', 'write_state', 'read_state']
+__all__ = ['CHECKPOINT_FORMAT', 'STATE_FORMAT', 'save_checkpoint', 'tensor_checksum', 'load_checkpoint', 'save_arch', 'load_arch',
+           'write_state', 'read_state', 'write_atomically']
 
 # %% ../nbs/workshop/checkpoints.ipynb #e41b8c9d
-def write_atomically(
-    path: str | Path,  # of the file; its folder is made when missing
-    data: bytes,
-) -> Path:
-    "Write a file aside and rename it when whole: a crash leaves the old file or the new one, never a half."
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
-    try:
-        with os.fdopen(handle, 'wb') as f:
-            f.write(data)
-            f.flush()
-            os.fsync(f.fileno())
-        os.chmod(aside, 0o644)
-        os.replace(aside, path)
-    except BaseException:
-        Path(aside).unlink(missing_ok=True)
-        raise
-    return path
+_all_ = ['write_atomically']  # lives in the room of files, which needs no torch
 
 # %% ../nbs/workshop/checkpoints.ipynb #76c03239
 CHECKPOINT_FORMAT = 1

@@ -225,9 +225,7 @@ class Scorer:
         if size not in self._grids:
             if len(self._grids) == 8:
                 self._grids.clear()  # native sizes may be many
-            with np.errstate(invalid='ignore'):  # a set of maps only has no centre bias, and no information gain
-                bias = centre_bias(self.dataset, size=size)
-            self._grids[size] = self._counts(np.concatenate(self.unit), size), bias
+            self._grids[size] = self._counts(np.concatenate(self.unit), size), centre_bias(self.dataset, size=size)
         total, bias = self._grids[size]
         own = torch.stack([self._counts(u, size) for u in self.unit[first : first + len(maps)]])
         negatives = shuffled_negatives(own, total)

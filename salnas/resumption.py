@@ -39,7 +39,8 @@ def run_identity(
     seed: int,
     data: str,  # which data set, edition, protocol, how many images of which size
     steps: int,  # per epoch
-    first_images: bool = False,  # calibrated by the older rule: see `older_rule`
+    transform: Transform | None,  # of the pictures
+    older: bool = False,  # by the rules of older runs, whose identity says less: see `older_rule`
 ) -> dict:  # plain values
     "Everything that shaped a run. A state of a run with another identity is not resumed."
     same = asdict(settings) | {
@@ -52,8 +53,8 @@ def run_identity(
         'kd': {'name': kd.name, **kd.options()},
         'steps': steps,
     }
-    if not first_images:
-        same['calibration images'] = 'a sample'
+    if not older:
+        same |= {'calibration images': 'a sample', 'transform': transform and transform.to_dict()}
     return json.loads(json.dumps(same))
 
 
@@ -246,8 +247,7 @@ def transform_of(
 ) -> Transform | None:  # None: the data set has none
     "What pictures go through before this network sees them: as the data set says, with the network's own statistics."
     own = {k: tuple(round(v, 6) for v in getattr(net, k).tolist()) for k in ('mean', 'std')}
-    known = getattr(train, 'transform', None)
-    return known and replace(known, **own)
+    return train.transform and replace(train.transform, **own)
 
 
 def record(

@@ -169,7 +169,7 @@ def _network(a, space, arch, train) -> Network:
     if arch and isinstance(net, Supernet):
         net = net.extract(arch)
     net.output_size = None if train.size == train.image_size else tuple(train.size)
-    if train.protocol.conventions(train.meta) and not a.start and a.input_mean is None:
+    if named_protocol(a.protocol).conventions(train.meta) and not a.start and a.input_mean is None:
         net.mean.copy_(torch.tensor(train.mean))  # theirs: .5 for all but SALICON
         net.std.copy_(torch.tensor(train.std))
     return net
@@ -192,8 +192,8 @@ def train_command(
         return
     ends = {'network': arch} if arch else {'largest': space.max(), 'smallest': space.min()}
     for which, arch in ends.items():
-        source = {'train': train, 'val': val}[test.protocol.calibrates_on]
-        images = len(source) if test.protocol.calibrates_all else settings.calibration
+        source = {'train': train, 'val': val}[named_protocol(a.protocol).calibrates_on]
+        images = len(source) if named_protocol(a.protocol).calibrates_all else settings.calibration
         sub = calibrated(net, source, arch, images, settings.batch_size, settings.precision)
         rows = evaluate(sub, test, precision=settings.precision)
         _record(a, which, sub, rows, test, settings, kd, history.seconds.sum(), device)

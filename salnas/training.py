@@ -353,13 +353,13 @@ def fit(
     settings, steps = _steps(settings, len(train), world)
     net.to(memory_format=torch.channels_last)
     from_first_process(net)
-    if tuple(net.output_size or train.image_size) != tuple(train.size):
+    if train.transform.keep_aspect or tuple(net.output_size or train.image_size) != tuple(train.size):
         net.output_size = tuple(train.size)
     state = read_state(out) if out and resume else None
     calibrate = calibrator(train, val, settings, first_images=older_rule(state))
     kd.start(net, settings.epochs, calibrate)
     data = f'{train.name} {train.meta.get("edition", "")} {train.protocol}: {len(train)} images of {train.size}'
-    identity = run_identity(net, kd, settings, seed, data, steps, first_images=older_rule(state))
+    identity = run_identity(net, kd, settings, seed, data, steps, train.transform, older=older_rule(state))
     run = Run(net, kd, settings, seed, steps, identity, *make_optimizer(net, settings, steps, kd.parameters()))
     if out and rank == 0:
         clear(out, all_states=not resume)

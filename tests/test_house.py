@@ -1,11 +1,9 @@
 "The house rules: the library is what the notebooks export, notebooks are clean, modules import, papermill's parameters arrive."
 
 import ast
-import importlib
 import json
 import os
 import re
-import pkgutil
 import shutil
 import subprocess
 import sys
@@ -66,14 +64,54 @@ def test_is_a_no_op_on_the_tree(tree, command, folder):
     assert not changed, f'{command} changes {changed}: run it and commit the result'
 
 
-def test_every_module_imports_without_the_notebook_around_it():
-    "nbdev_test runs cells, so a name that only the notebook has would pass there and fail here."
-    import salnas
+def modules():
+    return sorted(p.stem for p in (ROOT / 'salnas').glob('*.py') if p.stem[0] != '_')
 
-    names = [m.name for m in pkgutil.iter_modules(salnas.__path__) if m.name != '_modidx']
-    assert {'data', 'metrics', 'space', 'supernet', 'training', 'selfkd'} <= set(names)
-    for name in names:
-        importlib.import_module(f'salnas.{name}')
+
+FIRST = """
+import importlib, os, sys
+import matplotlib.pyplot, numpy, pandas, scipy.ndimage, scipy.stats, torch, torchvision  # not salnas: forks get them for nothing
+for name in sys.argv[1:]:
+    if (child := os.fork()) == 0:
+        module = importlib.import_module(f'salnas.{name}')
+        for public in getattr(module, '__all__', ()):
+            getattr(module, public)
+        os._exit(0)
+    if os.waitpid(child, 0)[1]:
+        sys.exit(f'salnas.{name} cannot be the first module that a program imports')
+"""
+
+
+def test_every_module_can_be_imported_first_and_has_what_it_lists():
+    "Two rooms that import each other work or fail by the order of imports; and nbdev_test runs cells, not the library."
+    assert {'data', 'metrics', 'space', 'supernet', 'training', 'selfkd'} <= set(modules())
+    run(sys.executable, '-c', FIRST, *modules(), cwd=ROOT)
+
+
+def imported(path):
+    "(line, module, name) of every name that a file of the library takes from another one."
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or '').startswith('salnas')):
+            for alias in node.names:
+                yield node.lineno, node.module or '', alias.name
+
+
+@pytest.mark.parametrize('name', modules())
+def test_a_room_keeps_its_private_names(name):
+    private = [f'{module}.{what}' for _, module, what in imported(ROOT / f'salnas/{name}.py') if what[0] == '_']
+    assert not private, f'salnas.{name} takes {private}: give them public names, or move them'
+
+
+@pytest.mark.parametrize('name', modules())
+def test_a_room_has_a_size_that_can_be_read(name):
+    lines = (ROOT / f'salnas/{name}.py').read_text().splitlines()
+    assert len(lines) <= 400, f'salnas.{name} has {len(lines)} lines: a wall is missing'
+    assert not [line for line in lines if len(line) > 120]
+
+
+def test_lines_are_short_statements_alone_and_imports_used():
+    run(BIN / 'ruff', 'check', '.', cwd=ROOT)
+    run(BIN / 'ruff', 'format', '--check', '.', cwd=ROOT)
 
 
 def test_the_library_needs_only_its_requirements():
@@ -123,6 +161,11 @@ def test_notebook_is_fit_to_be_read(path):
         assert not [w for w in ('root', 'home', 'work', 'tmp') if f'/{w}/' in json.dumps(cell.get('outputs', []))], (
             f'a path of some machine in the output of: {cell.source}'
         )
+
+
+def test_the_sidebar_lists_every_notebook_once():
+    listed = re.findall(r'^ +- (\S+\.ipynb)$', (ROOT / 'nbs/sidebar.yml').read_text(), re.M)
+    assert sorted(listed) == sorted(str(p.relative_to(ROOT / 'nbs')) for p in NOTEBOOKS)
 
 
 def test_the_site_has_one_configuration():

@@ -26,7 +26,7 @@ import pytest
 import torch
 from PIL import Image
 
-from salnas import data, data_command, sources
+from salnas import data, data_command, recordings, sources
 
 HERE = Path(__file__).resolve().parent.parent
 BUILDERS = fake.ALL | {
@@ -393,7 +393,7 @@ def test_what_a_killed_process_left_is_cleared_or_put_back(tmp_path):
 def test_one_process_at_a_time(tmp_path):
     source, archives, _ = fake.ALL['osie'](tmp_path)
     root = tmp_path / 'root'
-    with data._alone(root / 'osie'):
+    with recordings.sole_writer(root / 'osie'):
         with pytest.raises(RuntimeError, match='another process is preparing'):
             get(source, archives, root)
     assert not root.exists() or not any(root.iterdir())
@@ -740,7 +740,7 @@ def command(capsys):
 
 def test_command_lists_every_set(tmp_path, command):
     code, out, err = command('list', '--root', tmp_path)
-    assert code == 0 and all(n in out for n in data.KNOWN) and out.count('not here') == len(data.KNOWN)
+    assert code == 0 and all(n in out for n in data.BENCHMARKS) and out.count('not here') == len(data.BENCHMARKS)
     code, out, err = command('list', 'mit1003', '--root', tmp_path)
     assert code == 0 and all(w in out for w in ('DATA.zip', 'md5:ea19', 'ICCV 2009', 'none stated', '35 px'))
 
@@ -781,7 +781,7 @@ def test_script_says_one_sentence(tmp_path):
 def test_names_of_older_scripts():
     "A script that somebody wrote from an earlier one still finds what it imports."
     assert sources.main is data_command.data_command is sources.data_command
-    assert sources.columns is sources.fixation_columns
+    assert sources.columns is sources.columns_of
     assert sources.verify and sources.contact_sheet and sources.listing
     with pytest.raises(AttributeError, match='no_such'):
         sources.no_such
@@ -809,7 +809,7 @@ def test_checksums_are_what_sha256sum_reads(tmp_path):
 
 def test_every_script_says_what_it_must():
     found = sources.catalogue()
-    assert tuple(found) == data.KNOWN and {p.stem for p in (HERE / 'data_scripts').glob('*.py')} <= {*found}
+    assert tuple(found) == data.BENCHMARKS and {p.stem for p in (HERE / 'data_scripts').glob('*.py')} <= {*found}
     for s in found.values():
         assert s.citation and s.licence and s.edition and s.pixels_per_degree_source
         assert s.page.startswith('http') and s.expected['images'] > s.authors['n_train']
