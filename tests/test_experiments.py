@@ -193,4 +193,5 @@ def test_a_committed_result_is_whole(path):
     result = json.loads(path.read_text())
     rows = pd.read_csv(path.parent / result['per_image'], index_col='image')
     assert np.allclose(rows.mean()[list(result['metrics'])], list(result['metrics'].values()), rtol=1e-4, atol=1e-5)
-    assert len(result['provenance']['commit']) == 40, 'no commit, or uncommitted changes'
+    of = result['provenance']
+    assert len(of.get('scored_at', of)['commit']) == 40, 'no commit, or uncommitted changes'
