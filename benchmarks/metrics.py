@@ -2,13 +2,17 @@
 
     python benchmarks/metrics.py [--threads 2] [--batch 16] [--repeats 7] [--device cpu]
 
-Two kinds of prediction: smooth, as models make them, and white noise, which is the harder one for AUC because a processor cannot guess its branches.
-The time is the median over the repeats; 'all' is one call of evaluate_maps.
+Two kinds of prediction: smooth, as models make them, and white noise, which is the harder one for AUC because a
+processor cannot guess its branches. The time is the median over the repeats; 'all' is one call of evaluate_maps.
 """
 
-import argparse, time
-import numpy as np, torch
+import argparse
+import time
+
+import numpy as np
+import torch
 from scipy.ndimage import gaussian_filter
+
 from salnas import metrics
 
 
@@ -42,10 +46,8 @@ def main():
     torch.set_num_threads(args.threads)
     rows = {}
     for kind in ('smooth', 'noise'):
-        pred, density, fixations = (
-            torch.tensor(a, dtype=torch.float32, device=args.device)
-            for a in make(kind, args.batch, np.random.default_rng(0))
-        )
+        maps = make(kind, args.batch, np.random.default_rng(0))
+        pred, density, fixations = (torch.tensor(a, dtype=torch.float32, device=args.device) for a in maps)
         negatives, baseline = metrics.shuffled_negatives(fixations), density.mean(0)
         calls = {
             'CC': lambda: metrics.cc(pred, density),
@@ -59,9 +61,8 @@ def main():
         }
         for name, call in calls.items():
             rows.setdefault(name, {})[kind] = clock(call, args.repeats, args.device) / args.batch * 1e3
-    print(
-        f'ms per 480x640 map, 100 fixations, batch {args.batch}, {args.threads} threads, {args.device}, torch {torch.__version__}'
-    )
+    where = f'{args.threads} threads, {args.device}, torch {torch.__version__}'
+    print(f'ms per 480x640 map, 100 fixations, batch {args.batch}, {where}')
     print(f"{'metric':8}{'smooth':>8}{'noise':>8}")
     for name, row in rows.items():
         print(f"{name:8}{row['smooth']:8.2f}{row['noise']:8.2f}")

@@ -6,7 +6,7 @@ import tempfile
 
 import numpy as np
 
-from salnas.sources import Content, File, Source, data_command, fixation_columns, read_mat
+from salnas.sources import Content, File, Source, data_command, columns_of, read_mat
 
 
 def plain(member):
@@ -74,11 +74,11 @@ def convert(source, official):
     maps = [(plain(m), m.read) for m in official.glob('FIXATIONMAPS/*/*.jpg')]
     paths, meta = official.glob('allFixData.mat'), {}
     try:
-        found = fixation_columns(scanpaths(paths[0], names)) if paths else None
+        found = columns_of(scanpaths(paths[0], names)) if paths else None
     except ImportError:
         found = None
     if found is None:
-        found = fixation_columns(pooled(official, names))
+        found = columns_of(pooled(official, names))
         meta = dict(
             edition=f'{source.edition}, pooled pixels of FIXATIONLOCS',
             losses='viewers, order and repeated looks: '

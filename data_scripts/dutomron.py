@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 
-from salnas.sources import Content, File, Source, data_command, fixation_columns, read_mat
+from salnas.sources import Content, File, Source, data_command, columns_of, read_mat
 
 # taken out by the owners in 2018; an older copy of the pictures still has them
 REMOVED = 'img_561715398.jpg', 'sun_bqfgwnmzhjwuphdi.jpg', 'sun_bswlalhygmnrhvuw.jpg', 'sun_buaqzytduodbufcb.jpg'
@@ -30,7 +30,7 @@ def scanpaths(official, names):
 def convert(source, official):
     "Archives to `Content`."
     stimuli = [(n, read) for n, read in official.pictures('DUT-OMRON-image/*.jpg') if n not in REMOVED]
-    return Content(stimuli, fixation_columns(scanpaths(official, [n for n, _ in stimuli])))
+    return Content(stimuli, columns_of(scanpaths(official, [n for n, _ in stimuli])))
 
 
 SITE = 'http://saliencydetection.net/dut-omron/download/'

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 
-from salnas.sources import Content, File, Source, data_command, fixation_columns, points_of_map, read_mat, size_of
+from salnas.sources import Content, File, Source, data_command, columns_of, points_of_map, read_mat, size_of
 
 
 def within(official, folder):
@@ -28,7 +28,7 @@ def convert(source, official):
         if sizes[0] != sizes[1]:
             raise ValueError(f"the page {name} is {sizes[0]}, its map of points {sizes[1]}: points cannot be placed")
     scanpaths = ((i, -1, *points_of_map(read(), lossy=False)) for i, (_, read) in enumerate(marks))
-    return Content(stimuli, fixation_columns(scanpaths), point_maps=marks)
+    return Content(stimuli, columns_of(scanpaths), point_maps=marks)
 
 
 def convert_51(source, official):
@@ -45,7 +45,7 @@ def convert_51(source, official):
         for viewer, user in enumerate(np.atleast_1d(e.userdata)):
             x, y = np.asarray(user.fixations.enc, dtype=np.float64).reshape(-1, 2).T - 1
             scanpaths.append((names.index(str(e.filename)), viewer, x, y))
-    return Content([(n, pages[n]) for n in names], fixation_columns(scanpaths))
+    return Content([(n, pages[n]) for n in names], columns_of(scanpaths))
 
 
 CITATION = 'C. Shen, Q. Zhao: Webpage saliency. ECCV 2014, LNCS 8695, pp. 33-46.'

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 from scipy.signal import lfilter
 
-from salnas.sources import Content, File, Source, data_command, fixation_columns, points_of_map, read_mat
+from salnas.sources import Content, File, Source, data_command, columns_of, points_of_map, read_mat
 
 RATE = 240  # samples per second
 TURN = 6 * 34  # px/s gained in a sample that begins a saccade: 6 degrees per second at 34 px per degree
@@ -137,7 +137,7 @@ def convert(source, official):
             f"{official} has no fixations: "
             "give DATA.zip (raw gaze), FixaTons.zip, or ALLFIXATIONMAPS.zip beside ALLSTIMULI.zip"
         )
-    return Content(stimuli, fixation_columns(found), maps, marks, meta)
+    return Content(stimuli, columns_of(found), maps, marks, meta)
 
 
 SITE = 'http://people.csail.mit.edu/tjudd/WherePeopleLook/'

@@ -2,14 +2,14 @@
 
 import sys
 
-from salnas.sources import Content, File, Source, data_command, fixation_columns, nested_scanpaths
+from salnas.sources import Content, File, Source, data_command, columns_of, nested_scanpaths
 
 
 def convert(source, official):
     "Archives to `Content`."
     stimuli = official.pictures('data/stimuli/*.jpg')
     scanpaths = nested_scanpaths(official.find('data/eye/fixations.mat'), [n for n, _ in stimuli])
-    return Content(stimuli, fixation_columns(scanpaths))
+    return Content(stimuli, columns_of(scanpaths))
 
 
 SOURCE = Source(

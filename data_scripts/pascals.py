@@ -6,7 +6,7 @@ import sys
 import h5py
 import numpy as np
 
-from salnas.sources import Content, File, Source, data_command, fixation_columns
+from salnas.sources import Content, File, Source, data_command, columns_of
 
 
 def cells(member):
@@ -40,7 +40,7 @@ def scanpaths(member, names):
 def convert(source, official):
     "Archives to `Content`."
     stimuli = official.pictures('imgs/pascal/*.jpg')
-    fixations = fixation_columns(scanpaths(official.find('fixations/pascalFix.mat'), [n for n, _ in stimuli]))
+    fixations = columns_of(scanpaths(official.find('fixations/pascalFix.mat'), [n for n, _ in stimuli]))
     return Content(stimuli, fixations, maps=[(m.name, m.read) for m in official.glob('humanFix/*.png')])
 
 

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 
-from salnas.sources import Content, File, Source, data_command, fixation_columns, gaze_points, in_processes
+from salnas.sources import Content, File, Source, data_command, columns_of, gaze_points, in_processes
 
 
 def from_mat(official, names):
@@ -69,7 +69,7 @@ def convert(source, official):
     names = [n for n, _ in stimuli]
     maps = [(m.name, m.read) for m in official.glob('COCO_*2014_*.png') if '_test2014_' not in m.name]
     if official.glob('COCO_*.mat'):
-        return Content(stimuli, fixation_columns(from_mat(official, names)), maps)
+        return Content(stimuli, columns_of(from_mat(official, names)), maps)
     if source.name == 'salicon' and official.glob('fixations_*2014*.json'):
         raise ValueError(f"{official} holds the JSON of the first release: salnas_data get salicon2015")
     if not official.glob('fixations_*2014*.json'):
@@ -79,7 +79,7 @@ def convert(source, official):
         )
     return Content(
         stimuli,
-        fixation_columns(from_json(official, names)),
+        columns_of(from_json(official, names)),
         maps,
         meta=dict(edition='2015 JSON', losses='the JSON holds positions of the mouse, not fixations'),
     )

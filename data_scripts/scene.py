@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 
-from salnas.sources import Content, File, Source, data_command, fixation_columns, read_mat
+from salnas.sources import Content, File, Source, data_command, columns_of, read_mat
 
 
 def scanpaths(member, n):
@@ -33,7 +33,7 @@ def scanpaths(member, n):
 def convert(source, official):
     "Archives to `Content`."
     stimuli = official.pictures('data/stimuli/*.jpg')
-    return Content(stimuli, fixation_columns(scanpaths(official.find('data/tidy/fixations.mat'), len(stimuli))))
+    return Content(stimuli, columns_of(scanpaths(official.find('data/tidy/fixations.mat'), len(stimuli))))
 
 
 SOURCE = Source(

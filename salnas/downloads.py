@@ -18,8 +18,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 # %% ../nbs/workshop/downloads.ipynb #11850443
-from .data import checksum
 from .files import write_atomically
+from .recordings import checksum
 
 # %% ../nbs/workshop/downloads.ipynb #6d8a2a9a
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from .devices import named_device, synchronise
 from .pictures import fitted_size
 from .space import Arch, BlockSpec, ConvSpec, SearchSpace, plan
 from .supernet import ConvBNAct, Subnet, macs, parameters
@@ -57,7 +58,7 @@ def walk(
     full = at = fitted_size(size, p.resolution)
     yield Piece('first', 'first', p.first, at)
     at = strided(at, p.first.stride)
-    skips = [at]
+    skips = [at] if 0 in p.skips else []
     for i, blocks in enumerate(p.stages, 1):
         for j, b in enumerate(blocks):
             yield Piece(f'stage {i}', str(j), b, at)
@@ -65,7 +66,7 @@ def walk(
         if i in p.skips:
             skips.append(at)
     yield Piece('head', 'head', p.head, at)
-    ups = [*reversed(skips), full, None, None]
+    ups = [*reversed(skips), *((full, None, None) if p.stride == 1 else (None, full))]
     for i, (spec, up) in enumerate(zip(p.decoder, ups)):
         yield Piece('decoder', str(i), spec, at, up)
         at = up or at
@@ -144,7 +145,7 @@ class Pricer:
             ('first', r, w[0]),
             *stages,
             ('head', r, w[-1]),
-            ('decoder', r, w[0], w[1], w[-1], *(w[i] for i in self._skips)),
+            ('decoder', r, a.stride, w[0], w[1], w[-1], *(w[i] for i in self._skips)),
         ]
 
     def __call__(self, arch: Arch) -> tuple[int, int]:
@@ -204,15 +205,16 @@ def optimize(
     net: Subnet,  # calibrated; it is left as it is
     precision: str = 'fp32',  # 'fp32' or 'bf16'
     compile: bool = False,  # torch.compile: faster still, after a minute of compilation, for one input size
+    device: str | torch.device | None = None,  # where it will compute; None: where `net` is
 ) -> nn.Module:  # module of (B,3,H,W) normalised images -> (B,H,W) maps, in float32
     """A copy for inference: batch norm folded, channels last, evaluation mode.
 
-    It can no longer be trained or calibrated. A supernet or an unknown precision is a ValueError."""
+    It can no longer be trained or calibrated. A supernet, an unknown precision, an absent device: ValueError."""
     if precision not in ('fp32', 'bf16'):
         raise ValueError(f"precision must be 'fp32' or 'bf16', got {precision!r}")
     if not isinstance(net, Subnet):
         raise ValueError('optimize one network: supernet.extract(arch), calibrated')
-    fast = _Fast(folded(copy.deepcopy(net)), precision)
+    fast = _Fast(folded(copy.deepcopy(net)).to(named_device(device or net.mean.device)), precision)
     return torch.compile(fast) if compile else fast
 
 
@@ -240,28 +242,25 @@ def latency(
     run,  # function without arguments, or a dict of several that take turns
     repeats: int = 30,
     warmup: int = 5,
+    device: str | torch.device | None = None,  # where they compute, to wait for; None: the GPU, if one has been used
 ) -> pd.DataFrame:  # a row per function: median_ms p95_ms min_ms repeats
-    "Milliseconds per call. Several functions are called by turns, so that a change of the machine's mood meets them all."
+    "Milliseconds per call. Several functions take turns, so that a change of the machine's mood meets them all."
     runs = run if isinstance(run, dict) else {'': run}
     times = {name: [] for name in runs}
     for k in range(warmup + repeats):
         for name, call in runs.items():
+            synchronise(device)
             start = time.perf_counter()
             call()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
+            synchronise(device)
             if k >= warmup:
                 times[name].append((time.perf_counter() - start) * 1e3)
-    return pd.DataFrame(
-        {
-            n: dict(median_ms=np.median(t), p95_ms=np.percentile(t, 95), min_ms=min(t), repeats=repeats)
-            for n, t in times.items()
-        }
-    ).T
+    rows = {n: dict(median_ms=np.median(t), p95_ms=np.percentile(t, 95), min_ms=min(t)) for n, t in times.items()}
+    return pd.DataFrame(rows).T.assign(repeats=float(repeats))
 
-
+# %% ../nbs/10_efficiency.ipynb #684f4987
 def throughput(
-    model: nn.Module,  # an (optimised) network
+    model: nn.Module,  # an (optimised) network; it is timed on the device where it is
     size: tuple[int, int] = (192, 256),  # (height, width)
     batches: tuple[int, ...] = (1, 2, 4, 8, 16),  # batch sizes
     repeats: int = 5,
@@ -272,7 +271,7 @@ def throughput(
     for b in batches:
         x = torch.randn(b, 3, *size, device=device)
         with torch.inference_mode():
-            ms = latency(lambda: model(x), repeats, 2).median_ms.iloc[0]
+            ms = latency(lambda: model(x), repeats, 2, device).median_ms.iloc[0]
         rows[b] = dict(images_per_s=1e3 * b / ms, ms_per_batch=ms)
     return pd.DataFrame(rows).T.rename_axis('batch')
 
@@ -301,19 +300,23 @@ def peak_memory(
     os.waitpid(pid, 0)
     return float(kilobytes) / 1024 if kilobytes else float('nan')
 
-
+# %% ../nbs/10_efficiency.ipynb #3eb4b94f
 def energy(
     call,  # function without arguments that processes `images` pictures
     images: int = 1,
     seconds: float = 10.0,  # how long to repeat it; counters tick slowly
     country: str = 'THA',  # ISO 3166 code of the grid, for the carbon; the authors' is Thailand
-) -> dict:  # joules_per_image, watts, grams_co2e_per_1000_images, seconds, how ('measured ...' or 'estimated from TDP'); or how='codecarbon is not installed'
-    "Energy per picture by codecarbon. A number that no counter gave says so in `how`."
+    device: str | torch.device | None = None,  # where it computes, to wait for; None: the GPU, if one has been used
+) -> dict:  # joules_per_image watts grams_co2e_per_1000_images seconds how
+    """Energy per picture by codecarbon. A number that no counter gave says so in `how`.
+
+    `how` is 'measured by RAPL or NVML' or 'estimated from TDP'; without codecarbon it says so and comes alone."""
     try:
         import codecarbon
     except ImportError:
         return dict(how='codecarbon is not installed: pip install "salnas[energy]"')
     call()
+    synchronise(device)
     tracker = codecarbon.OfflineEmissionsTracker(
         country_iso_code=country,
         save_to_file=False,
@@ -326,6 +329,7 @@ def energy(
     start, n = time.perf_counter(), 0
     while time.perf_counter() - start < seconds:
         call()
+        synchronise(device)
         n += images
     elapsed, kg = time.perf_counter() - start, tracker.stop()
     joules = float(tracker.final_emissions_data.energy_consumed) * 3.6e6
@@ -341,16 +345,21 @@ def energy(
 
 # %% ../nbs/10_efficiency.ipynb #fa9fdc66
 def cost_table(
-    models: dict[str, Subnet],  # name -> calibrated network
+    models: dict[str, Subnet],  # name -> calibrated network, left as it is
     size: tuple[int, int] = (192, 256),  # (height, width) of the picture
     batch: int = 8,  # of the throughput
     repeats: int = 20,
     with_energy: float = 0.0,  # seconds of energy measurement per model; 0: none
+    device: str | torch.device = 'cpu',  # where time and energy are measured
 ) -> pd.DataFrame:
-    "A row per network: M parameters, M MACs, MB fp32 and fp16, latency (median, p95; batch 1, optimised, by turns), images per second, J per image. `attrs` say threads, torch and device."
-    fast = {n: optimize(m) for n, m in models.items()}
-    one = torch.randn(1, 3, *size)
-    ms = latency({n: functools.partial(f, one) for n, f in fast.items()}, repeats)
+    """A row per network: M parameters, M MACs, MB fp32, MB fp16, ms median, ms p95, images/s, J per image.
+
+    Latency is of batch 1, optimised, by turns. `attrs` say size, batch, threads, torch and device. A device that this
+    machine lacks is a ValueError."""
+    device = named_device(device)
+    fast = {n: optimize(m, device=device) for n, m in models.items()}
+    one = torch.randn(1, 3, *size, device=device)
+    ms = latency({n: functools.partial(f, one) for n, f in fast.items()}, repeats, device=device)
     rows = {}
     for n, m in models.items():
         rows[n] = {
@@ -363,10 +372,12 @@ def cost_table(
             'images/s': throughput(fast[n], size, (batch,), 3).images_per_s.iloc[0],
         }
         if with_energy:
-            e = energy(functools.partial(fast[n], one), seconds=with_energy)
+            e = energy(functools.partial(fast[n], one), seconds=with_energy, device=device)
             rows[n] |= {'J per image': e.get('joules_per_image', float('nan')), 'energy': e['how']}
     table = pd.DataFrame(rows).T
-    table.attrs = dict(size=size, batch=batch, threads=torch.get_num_threads(), torch=torch.__version__, device='cpu')
+    name = torch.cuda.get_device_name(device) if device.type == 'cuda' else str(device)
+    threads = torch.get_num_threads()
+    table.attrs = dict(size=size, batch=batch, threads=threads, torch=torch.__version__, device=name)
     return table
 
 # %% ../nbs/10_efficiency.ipynb #26bcb8d3

@@ -4,8 +4,10 @@
 
 # %% ../nbs/workshop/exports.ipynb #02c16ece
 from __future__ import annotations
+import copy
 import os
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,12 +34,10 @@ class _Whole(nn.Module):
         return self.net((images - self.net.mean.view(1, 3, 1, 1)) / self.net.std.view(1, 3, 1, 1))
 
 
-def _probe(net, size, n=2):
-    "Pictures of smooth noise in [0,1], and what the network makes of them."
+def _noise(size, n=2):
+    "Pictures of smooth noise in [0,1]."
     g = torch.Generator().manual_seed(0)
-    images = nn.functional.interpolate(torch.rand(n, 3, 12, 16, generator=g), size, mode='bicubic').clamp(0, 1)
-    with torch.no_grad():
-        return images, _Whole(net).eval()(images)
+    return nn.functional.interpolate(torch.rand(n, 3, 12, 16, generator=g), size, mode='bicubic').clamp(0, 1)
 
 # %% ../nbs/workshop/exports.ipynb #39576a5a
 @dataclass(frozen=True)
@@ -48,23 +48,24 @@ class Agreement:
     cc: float  # smallest correlation of two maps
 
 
+def _correlation(a, b):
+    if a.std() and b.std():
+        return np.corrcoef(a.ravel(), b.ravel())[0, 1]
+    return float(np.allclose(a, b))
+
+
 def agreement(
     run,  # function of (B,3,H,W) float32 pictures in [0,1], numpy -> (B,H,W) maps
-    net: Subnet,
+    net: Subnet,  # calibrated; it is left as it is
     size: tuple[int, int],  # (height, width)
     images=None,  # (B,3,H,W) pictures to compare on; None: smooth noise
 ) -> Agreement:
-    "Run both on the same pictures."
-    if images is None:
-        images, want = _probe(net, size)
-    else:
-        with torch.no_grad():
-            want = _Whole(net).eval()(images)
+    "Run both on the same pictures; the network's mode stays what it is."
+    images = _noise(size) if images is None else images
+    with torch.no_grad():
+        want = _Whole(copy.deepcopy(net)).eval()(images.to(net.mean.device)).cpu()
     got = np.asarray(run(images.numpy()), dtype=np.float64).reshape(want.shape)
-    each = [
-        np.corrcoef(a.ravel(), b.ravel())[0, 1] if a.std() and b.std() else float(np.allclose(a, b))
-        for a, b in zip(got, want.double().numpy())
-    ]
+    each = [_correlation(a, b) for a, b in zip(got, want.double().numpy())]
     return Agreement(float(np.abs(got - want.numpy()).max()), float(min(each)))
 
 # %% ../nbs/workshop/exports.ipynb #061999e7
@@ -73,11 +74,14 @@ def to_onnx(
     path: str | Path,  # to write, .onnx
     size: tuple[int, int] = (192, 256),  # (height, width) of the pictures
 ) -> Agreement:
-    "Write an ONNX file (input `images` (B,3,H,W) in [0,1], output `maps` (B,H,W), B free) and check it in ONNX Runtime. RuntimeError if it differs by more than 1e-4."
+    """Write an ONNX file and check it in ONNX Runtime.
+
+    Its input `images` is (B,3,H,W) in [0,1], its output `maps` (B,H,W), B is free. RuntimeError if a map differs by
+    more than 1e-4."""
     need('onnxscript', 'export')
     need('onnxruntime', 'export')
     path = Path(path)
-    fast = optimize(net).net
+    fast = optimize(net, device='cpu').net
     aside = path.with_name(f'.{path.name}.{os.getpid()}.onnx')
     try:
         batch = torch.export.Dim('batch', min=1, max=4096)
@@ -94,7 +98,8 @@ def to_onnx(
         found = agreement(load_exported(aside), net, size)
         if found.max_abs > 1e-4:
             raise RuntimeError(
-                f'the exported network differs from PyTorch by {found.max_abs:.1e}, which is more than 1e-4: {path} was not written'
+                f'the exported network differs from PyTorch by {found.max_abs:.1e}, which is more than 1e-4: '
+                f'{path} was not written'
             )
         os.replace(aside, path)
     finally:
@@ -106,7 +111,7 @@ def load_exported(
     path: str | Path,  # .onnx, or .xml of OpenVINO
     threads: int = 0,  # 0: the runtime's choice
     precision: str = 'fp32',  # of OpenVINO's arithmetic: 'fp32' or 'bf16'
-):  # function of (B,3,H,W) float32 pictures in [0,1] -> (B,H,W) maps
+) -> Callable[[np.ndarray], np.ndarray]:  # of (B,3,H,W) float32 pictures in [0,1] -> (B,H,W) maps
     "The exported network as a function, run by ONNX Runtime or OpenVINO."
     path = Path(path)
     if path.suffix == '.onnx':
@@ -116,23 +121,38 @@ def load_exported(
         session = ort.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
         return lambda images: session.run(None, {'images': np.ascontiguousarray(images, dtype=np.float32)})[0]
     ov = need('openvino', 'export')
-    hints = {'INFERENCE_PRECISION_HINT': {'fp32': 'f32', 'bf16': 'bf16'}[precision], 'PERFORMANCE_HINT': 'LATENCY'} | (
-        {'INFERENCE_NUM_THREADS': threads} if threads else {}
-    )
+    hints = {'INFERENCE_PRECISION_HINT': {'fp32': 'f32', 'bf16': 'bf16'}[precision], 'PERFORMANCE_HINT': 'LATENCY'}
+    if threads:
+        hints['INFERENCE_NUM_THREADS'] = threads
     compiled = ov.Core().compile_model(str(path), 'CPU', hints)
     return lambda images: compiled(np.ascontiguousarray(images, dtype=np.float32))[0]
 
 # %% ../nbs/workshop/exports.ipynb #383a6fb4
+def _quantised(model, pictures, keep):
+    "An OpenVINO model in eight bits, but for its first `keep` convolutions."
+    nncf = need('nncf', 'export')
+    convolutions = [o for o in model.get_ordered_ops() if o.get_type_name() in ('Convolution', 'GroupConvolution')]
+    first = [o.get_friendly_name() for o in convolutions[:keep]]
+    return nncf.quantize(
+        model,
+        nncf.Dataset([p[None].numpy() for p in pictures]),
+        subset_size=len(pictures),
+        preset=nncf.QuantizationPreset.MIXED,
+        ignored_scope=nncf.IgnoredScope(names=first),
+    )
+
+
 def to_openvino(
     net: Subnet,  # calibrated
     path: str | Path,  # to write, .xml; the weights go beside it, .bin
     size: tuple[int, int] = (192, 256),  # (height, width) of the pictures
-    calibration: torch.Tensor
-    | None = None,  # (N,3,H,W) training pictures in [0,1]: quantise weights and activations to int8
+    calibration: torch.Tensor | None = None,  # (N,3,H,W) training pictures in [0,1]: quantise to int8 on them
     least_cc: float = 0.995,  # of an int8 network's maps with PyTorch's
     keep: int = 3,  # first convolutions that stay in floating point
 ) -> Agreement:
-    "Write an OpenVINO network and check it. RuntimeError if it differs by more than 1e-4, or, for int8, if the maps' correlation is below `least_cc`."
+    """Write an OpenVINO network and check it.
+
+    RuntimeError if it differs by more than 1e-4, or, for int8, if the maps' correlation is below `least_cc`."""
     ov, path = need('openvino', 'export'), Path(path)
     if path.suffix != '.xml':
         raise ValueError(f"path must end in .xml, got {path.name}")
@@ -140,24 +160,12 @@ def to_openvino(
         to_onnx(net, Path(aside) / 'net.onnx', size)
         model = ov.Core().read_model(Path(aside) / 'net.onnx')
         if calibration is not None:
-            nncf = need('nncf', 'export')
-            first = [
-                o.get_friendly_name()
-                for o in model.get_ordered_ops()
-                if o.get_type_name() in ('Convolution', 'GroupConvolution')
-            ][:keep]
-            model = nncf.quantize(
-                model,
-                nncf.Dataset([c[None].numpy() for c in calibration]),
-                subset_size=len(calibration),
-                preset=nncf.QuantizationPreset.MIXED,
-                ignored_scope=nncf.IgnoredScope(names=first),
-            )
+            model = _quantised(model, calibration, keep)
         ov.save_model(model, str(Path(aside) / path.name), compress_to_fp16=False)
-        found = agreement(
-            load_exported(Path(aside) / path.name), net, size, calibration[:4] if calibration is not None else None
-        )
-        if calibration is None and found.max_abs > 1e-4 or calibration is not None and found.cc < least_cc:
+        pictures = None if calibration is None else calibration[:4]
+        found = agreement(load_exported(Path(aside) / path.name), net, size, pictures)
+        good = found.max_abs <= 1e-4 if calibration is None else found.cc >= least_cc
+        if not good:
             raise RuntimeError(f'the exported network differs from PyTorch ({found}): {path} was not written')
         for end in ('.bin', '.xml'):
             os.replace((Path(aside) / path.name).with_suffix(end), path.with_suffix(end))

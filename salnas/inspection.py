@@ -17,7 +17,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 # %% ../nbs/workshop/inspection.ipynb #d418cf75
-from .data import Recording, checksum, data_root, density_map, load_recording, resize_image
+from .data import data_root, density_map, load_recording
+from .pictures import resize_image
+from .recordings import Recording, checksum
 from .sources import catalogue, found_counts, source_of
 
 # %% ../nbs/workshop/inspection.ipynb #6042b786

@@ -6,7 +6,9 @@
 from __future__ import annotations
 import argparse
 import copy
+import functools
 import io
+import itertools
 import json
 import sys
 import time
@@ -20,16 +22,40 @@ from PIL import Image, ImageSequence
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from .efficiency import Agreement, optimize, to_onnx, to_openvino
-from .pictures import LARGEST, PICTURES, read_photo, to_rgb  # noqa: F401
-from .supernet import Subnet, _input_size
+import salnas
+from .devices import named_device
+from .efficiency import optimize
+from .exports import Agreement, to_onnx, to_openvino
+from .pictures import LARGEST, PICTURES, fitted_size, read_photo, resize_image, to_rgb  # noqa: F401
+from .supernet import Subnet
 from .training import load_checkpoint, save_checkpoint, write_atomically
 
 # %% auto #0
-__all__ = ['PRETRAINED', 'VIDEOS', 'SaliencyModel', 'map_image', 'overlay', 'frames', 'main', 'LARGEST', 'read_photo']
+__all__ = ['PRETRAINED', 'VIDEOS', 'packaged', 'as_density', 'SaliencyModel', 'map_image', 'overlay', 'frames', 'predict_command',
+           'LARGEST', 'read_photo']
 
 # %% ../nbs/12_predict.ipynb #667efab9
 _all_ = ['LARGEST', 'read_photo']
+
+# %% ../nbs/12_predict.ipynb #1615589e
+def packaged(
+    name: str,  # of a file in salnas/weights
+) -> Path:
+    "A file that comes with the package; it need not be there."
+    return Path(salnas.__file__).with_name('weights') / name
+
+
+PRETRAINED = packaged('small.safetensors')  # the network that comes with the package
+
+
+def as_density(
+    values: torch.Tensor,  # (h,w), none negative
+) -> np.ndarray:  # (h,w) float32
+    "The values over their sum; where all are 0, the same everywhere."
+    total = values.sum()
+    if total > 0:
+        return (values / total).float().numpy()
+    return np.full(tuple(values.shape), 1 / values.numel(), np.float32)
 
 # %% ../nbs/12_predict.ipynb #e54e56cb
 class SaliencyModel:
@@ -37,28 +63,36 @@ class SaliencyModel:
 
     def __init__(
         self,
-        net: Subnet,  # calibrated
+        net: Subnet,  # calibrated; it is copied, and left as it is
         card: dict | None = None,  # where it comes from: data, metrics, licence
         precision: str = 'fp32',  # of the arithmetic: 'fp32' or 'bf16'
+        device: str | torch.device | None = None,  # where to compute; None: where `net` is
     ):
-        self.net, self.card, self.precision = net.float().eval(), card or {}, precision
-        self._fast = optimize(self.net, precision)
+        self.net = copy.deepcopy(net).float().eval()
+        self.card, self.precision = card or {}, precision
+        self.device = named_device(device or net.mean.device)
+        self._fast = optimize(self.net, precision, device=self.device)
 
     @classmethod
     def load(
         cls,
         path: str | Path | None = None,  # a checkpoint; None: the network that comes with the package
-        precision: str = 'fp32',  # of the arithmetic
+        precision: str = 'fp32',  # of the arithmetic: 'fp32' or 'bf16'
+        device: str | torch.device = 'cpu',  # where to compute
     ) -> SaliencyModel:
-        "The model of a checkpoint. A file that is not ours, damaged or of a newer format is a ValueError."
-        path = Path(path or PRETRAINED)
+        """The model of a checkpoint.
+
+        A file that is not ours, damaged or of a newer format, a supernet, an absent device: ValueError. No file:
+        FileNotFoundError."""
+        path, device = Path(path or PRETRAINED), named_device(device)
         if not path.is_file():
             raise FileNotFoundError(f'there is no model at {path}')
         net = load_checkpoint(path)
         if not isinstance(net, Subnet):
             raise ValueError(f'{path} holds a supernet: save one network of it, calibrated(supernet, train, arch)')
         card = path.with_suffix('.json')
-        return cls(net, json.loads(card.read_text(encoding='utf-8')) if card.is_file() else {}, precision)
+        about = json.loads(card.read_text(encoding='utf-8')) if card.is_file() else {}
+        return cls(net, about, precision, device)
 
     def save(
         self,
@@ -76,9 +110,8 @@ class SaliencyModel:
                 raise ValueError(f'{bad[0]} does not fit into half precision: save as fp32')
         save_checkpoint(net, path)
         if self.card:
-            write_atomically(
-                Path(path).with_suffix('.json'), (json.dumps(self.card, indent=1, ensure_ascii=False) + '\n').encode()
-            )
+            text = json.dumps(self.card, indent=1, ensure_ascii=False) + '\n'
+            write_atomically(Path(path).with_suffix('.json'), text.encode())
 
     def predict(
         self,
@@ -92,51 +125,50 @@ class SaliencyModel:
         images: Iterable,  # as `predict` takes them; read one batch at a time
         batch_size: int = 8,  # pictures of one shape that follow each other are computed together
     ) -> Iterator[np.ndarray]:
-        "Densities in order. A picture that cannot be read raises when its turn comes."
-        batch, sizes = [], []
-        for image in images:
-            photo = read_photo(image)
-            small = self._small(photo)
-            if batch and (len(batch) == batch_size or small.shape != batch[0].shape):
+        """Densities in order. A picture that cannot be read raises when its turn comes, after those before it.
+
+        The same holds for whatever `images` itself raises."""
+        batch, sizes, images = [], [], iter(images)
+        while True:
+            try:
+                photo, failed = read_photo(next(images)), None
+            except Exception as e:  # raised below, when its turn has come
+                photo, failed = None, e
+            small = None if failed else self._small(photo)
+            if batch and (failed or len(batch) == batch_size or small.shape != batch[0].shape):
                 yield from self._maps(batch, sizes)
                 batch, sizes = [], []
+            if isinstance(failed, StopIteration):
+                return
+            if failed:
+                raise failed
             batch.append(small)
             sizes.append(photo.shape[:2])
-        if batch:
-            yield from self._maps(batch, sizes)
 
     def _small(self, photo):
         "(3,H,W) float32 in [0,1] at the network's resolution."
-        H, W = _input_size(photo.shape[:2], self.net.arch.resolution)
-        return (
-            torch.from_numpy(np.array(Image.fromarray(photo).resize((W, H), Image.BILINEAR))).permute(2, 0, 1).float()
-            / 255
-        )
+        size = fitted_size(photo.shape[:2], self.net.arch.resolution)
+        return torch.from_numpy(resize_image(photo, size)).permute(2, 0, 1).float() / 255
 
     @torch.no_grad()
     def _maps(self, batch, sizes):
-        maps = self._fast(self._fast.normalise(torch.stack(batch)))
+        maps = self._fast(self._fast.normalise(torch.stack(batch).to(self.device)))
         for m, size in zip(maps, sizes):
-            m = F.interpolate(m[None, None], size, mode='bilinear', align_corners=False)[0, 0].double().clamp(min=0)
-            yield (m / m.sum()).float().numpy() if m.sum() > 0 else np.full(size, 1 / (size[0] * size[1]), np.float32)
+            m = F.interpolate(m[None, None], size, mode='bilinear', align_corners=False)[0, 0]
+            yield as_density(m.cpu().double().clamp(min=0))
 
     def to_onnx(self, path, size=None) -> Agreement:
-        "Export for pictures (B,3,*size) in [0,1], by default of the network's own resolution at 3:4: see `efficiency.to_onnx`."
+        "Export for pictures (B,3,*size) in [0,1], by default of `model.size`: see `exports.to_onnx`."
         return to_onnx(self.net, path, size or self.size)
 
     def to_openvino(self, path, size=None, calibration=None) -> Agreement:
-        "Export, with `calibration` pictures to int8: see `efficiency.to_openvino`."
+        "Export, with `calibration` pictures to int8: see `exports.to_openvino`."
         return to_openvino(self.net, path, size or self.size, calibration)
 
     @property
     def size(self) -> tuple[int, int]:
         "(height, width) of a 3:4 picture at the network's own resolution."
-        return _input_size((3, 4), self.net.arch.resolution)
-
-
-PRETRAINED = (
-    Path(load_checkpoint.__globals__['__file__']).with_name('weights') / 'small.safetensors'
-)  # comes with the package
+        return fitted_size((3, 4), self.net.arch.resolution)
 
 # %% ../nbs/12_predict.ipynb #ea55e190
 def map_image(
@@ -144,11 +176,9 @@ def map_image(
 ) -> np.ndarray:  # (h,w) uint8
     "The map stretched to 0..255."
     span = density.max() - density.min()
-    return (
-        np.round((density - density.min()) / span * 255).astype(np.uint8)
-        if span > 0
-        else np.zeros(density.shape, np.uint8)
-    )
+    if span == 0:
+        return np.zeros(density.shape, np.uint8)
+    return np.round((density - density.min()) / span * 255).astype(np.uint8)
 
 
 def overlay(
@@ -195,9 +225,9 @@ VIDEOS = {'.gif', '.apng', '.mp4', '.mov', '.avi', '.mkv', '.webm', '.mpg'}
 def _jobs(files):
     "(name, what to predict, its picture) of files, folders and videos; or (name, error)."
     for given in map(Path, files):
-        inside = (
-            sorted(f for f in given.iterdir() if f.suffix.lower() in PICTURES | VIDEOS) if given.is_dir() else [given]
-        )
+        inside = [given]
+        if given.is_dir():
+            inside = sorted(f for f in given.iterdir() if f.suffix.lower() in PICTURES | VIDEOS)
         if not inside:
             yield given.name, ValueError(f'{given} holds no pictures'), None
         for f in inside:
@@ -211,51 +241,69 @@ def _jobs(files):
                 yield f.name, e, None
 
 
+def _unused(
+    name,
+    used,  # names that are taken, in small letters: some file systems know no capitals
+):
+    "The name itself, or the first of name-2, name-3 ... that is not taken; it is taken then."
+    numbered = (f'{name}-{k}' for k in itertools.count(2))
+    free = next(n for n in itertools.chain([name], numbered) if n.lower() not in used)
+    used.add(free.lower())
+    return free
+
+
 def _write(out, name, photo, density, npy, png):
-    for kind, array in (('map', map_image(density)), ('overlay', overlay(photo, density))) if png else ():
-        _save_png(array, out / f'{name}.{kind}.png')
+    if png:
+        _save_png(map_image(density), out / f'{name}.map.png')
+        _save_png(overlay(photo, density), out / f'{name}.overlay.png')
     if npy:
         file = io.BytesIO()
         np.save(file, density)
         write_atomically(out / f'{name}.npy', file.getvalue())
 
-
-def main(
-    argv: list[str] | None = None,  # None: the command line's
-):
-    "The command `salnas_predict`. A file that cannot be read is said in one sentence, and the others are done; then the exit code is 1."
+# %% ../nbs/12_predict.ipynb #14ef5016
+def _arguments(argv):
     p = argparse.ArgumentParser(
         'salnas_predict', description='Saliency maps of pictures, folders of pictures, or videos.'
     )
     p.add_argument('files', nargs='+', metavar='FILE', help='picture, folder or video')
-    p.add_argument(
-        '--out',
-        type=Path,
-        default=Path('saliency'),
-        help='folder for NAME.map.png and NAME.overlay.png (default: %(default)s)',
-    )
+    out = 'folder for NAME.map.png and NAME.overlay.png (default: %(default)s)'
+    p.add_argument('--out', type=Path, default=Path('saliency'), help=out)
     p.add_argument('--model', type=Path, help='a checkpoint of salnas (default: the one that comes along)')
     p.add_argument('--npy', action='store_true', help='also write the density as NAME.npy')
     p.add_argument('--no-png', action='store_true', help='no pictures, with --npy')
     p.add_argument('--bf16', action='store_true', help='compute in bfloat16')
-    a = p.parse_args(argv)
+    p.add_argument('--device', default='cpu', help='where to compute: cpu, cuda, cuda:1, mps (default: %(default)s)')
+    return p.parse_args(argv)
+
+
+def predict_command(
+    argv: list[str] | None = None,  # None: the command line's
+):
+    """The command `salnas_predict`.
+
+    A file that cannot be read is said in one sentence, and the others are done; then the exit code is 1. Where two
+    pictures have one name, the later one gets a number, and that is said too."""
+    a = _arguments(argv)
     try:
-        model = SaliencyModel.load(a.model, 'bf16' if a.bf16 else 'fp32')
+        model = SaliencyModel.load(a.model, 'bf16' if a.bf16 else 'fp32', a.device)
         a.out.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as e:
         sys.exit(f'salnas_predict: {e}')
-    bad, done, started, used = 0, 0, time.perf_counter(), {}
+    say = functools.partial(tqdm.write, file=sys.stderr)
+    bad, done, started, used = 0, 0, time.perf_counter(), set()
     for name, error, photo in tqdm(_jobs(a.files), unit=' pictures', disable=None):
         if error is None:
             try:
-                used[name] = used.get(name, 0) + 1
-                unique = name if used[name] == 1 else f'{name}-{used[name]}'  # two folders, one name
+                unique = _unused(name, used)
                 _write(a.out, unique, photo, model.predict(photo), a.npy, not a.no_png)
                 done += 1
+                if unique != name:
+                    say(f'salnas_predict: a second {name} is written as {unique}')
             except (OSError, ValueError) as e:
                 error = e
         if error is not None:
-            tqdm.write(f'salnas_predict: {error}', file=sys.stderr)
+            say(f'salnas_predict: {error}')
             bad += 1
     seconds = time.perf_counter() - started
     if done:

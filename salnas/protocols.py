@@ -33,6 +33,7 @@ class Protocol:
     calibrates_all: bool  # all of them, or a sample
     kernel: int = 0  # width in pixels of the blur of a network's maps before they are scored; 0: none
     sigma: float = 0.0  # of that blur, pixels
+    teachers: str = 'calibrated'  # how a teacher computes; 'in training': with the batch's statistics and dropout
 
     def conventions(
         self,
@@ -110,6 +111,7 @@ AUTHORS = Protocol(
     calibrates_all=True,
     kernel=11,
     sigma=10.5,
+    teachers='in training',
 )
 PROTOCOLS = {p.name: p for p in (NATIVE, AUTHORS)}
 

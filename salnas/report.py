@@ -21,12 +21,14 @@ FACTS = ('experiment', 'row', 'network', 'dataset', 'edition', 'protocol', 'spli
 
 
 def read_results(
-    folder: str | Path,  # holds result.json files, at any depth
+    *folders: str | Path,  # hold result.json files, at any depth
 ) -> pd.DataFrame:  # one line per file: facts, means of the metrics, cost, seconds of training, commits, folder
-    "The result files under a folder; without any, a ValueError."
-    lines = [_line(path) for path in sorted(Path(folder).rglob('result.json'))]
+    "The result files under folders; without any, a ValueError."
+    lines = [_line(path) for path in sorted({p for f in folders for p in Path(f).rglob('result.json')})]
     if not lines:
-        raise ValueError(f'no result.json under {folder}: is it the folder of an experiment that has run?')
+        raise ValueError(
+            f'no result.json under {", ".join(map(str, folders[:3]))}: is it the folder of an experiment that has run?'
+        )
     return pd.DataFrame(lines)
 
 
@@ -221,7 +223,8 @@ def clock(
     "What a row's training took by the clock, relative to another row's."
     _one_each(results)
     seconds = results.pivot(index='seed', columns='row', values='seconds')
-    total = seconds.assign(**{row: seconds[row] + seconds[first] for row, first in (before or {}).items()})
+    pairs = {row: first for row, first in (before or {}).items() if {row, first} <= set(seconds)}
+    total = seconds.assign(**{row: seconds[row] + seconds[first] for row, first in pairs.items()})
     return total.div(seconds[base], axis=0).mean()
 
 # %% ../nbs/14_report.ipynb #1f3e2638

@@ -15,8 +15,9 @@ import torch
 import torch.distributed as dist
 from torch.optim.swa_utils import AveragedModel
 
+from .protocols import NATIVE, Protocol, named_protocol
 from .supernet import Network, Subnet, Supernet
-from .training import NoKD, authors_blur, load_checkpoint, saliency_loss
+from .training import NoKD, load_checkpoint, saliency_loss
 
 # %% auto #0
 __all__ = ['KDS', 'MixtureKD', 'SelfKD', 'PSKD', 'PKD', 'MultiStepKD', 'named_kd', 'NoKD']
@@ -28,16 +29,17 @@ _all_ = ['NoKD']  # the first of the teachers lives beside the loop that defines
 class MixtureKD(NoKD):
     """What teachers share: target = a * ground truth + (1 - a) * teacher's map, with `a` the `share` of the former.
 
-    Under `native` both parts are densities that sum to 1. Under `authors` the ground-truth map in [0,1] is mixed
-    with the raw sigmoid map."""
+    A protocol whose targets are densities mixes two that sum to 1; one whose targets are maps mixes the ground-truth
+    map in [0,1] with the raw sigmoid map. ValueError: data of another kind of target."""
 
     teacher: Network | None = None  # None: not yet, the target is the ground truth
     alpha = 0.0
 
-    def __init__(self, protocol: str = 'native'):  # or 'authors'
-        if protocol not in ('native', 'authors'):
-            raise ValueError(f"unknown protocol {protocol!r}: choose 'native' or 'authors'")
-        self.protocol = protocol
+    def __init__(
+        self,
+        protocol: Protocol | str = NATIVE,  # or its name: what the data follow
+    ):
+        self.protocol = named_protocol(protocol)
 
     def start(self, student: Network, epochs: int, calibrate: Callable[[Network], Subnet]):
         self.epochs, self.calibrate, self.teacher = epochs, calibrate, None
@@ -58,21 +60,18 @@ class MixtureKD(NoKD):
         return self.mix(density, self.teach(images), self.share(epoch)), 0
 
     def mix(self, density, teacher, share):
-        sums = density.sum((1, 2)).max()
-        if self.protocol == 'authors' and sums <= 1.01:
+        given = 'densities' if density.sum((1, 2)).max() <= 1.01 else 'maps'
+        if given != self.protocol.targets:
             raise ValueError(
-                "protocol='authors' mixes maps in [0,1], these are densities: use data of the authors' protocol"
+                f"a teacher under protocol {self.protocol} mixes {_KINDS[self.protocol.targets]}, "
+                f'these are {_KINDS[given]}: give teacher and data the same protocol'
             )
-        if self.protocol == 'native':
-            if sums > 1.01:
-                raise ValueError(
-                    "targets must be densities that sum to 1: use protocol='authors' with data of the authors' protocol"
-                )
+        if given == 'densities':
             teacher = teacher / teacher.sum((1, 2), keepdim=True).clamp(min=torch.finfo(teacher.dtype).tiny)
         return share * density + (1 - share) * teacher
 
     def options(self):
-        return {'protocol': self.protocol}
+        return {'protocol': str(self.protocol)}
 
     def state_dict(self):
         return {'teacher': self.teacher and self.teacher.state_dict()}
@@ -81,6 +80,9 @@ class MixtureKD(NoKD):
         if state['teacher'] is not None:
             self.teacher = self._blank()
             self.teacher.load_state_dict(state['teacher'])
+
+
+_KINDS = {'densities': 'densities that sum to 1', 'maps': 'maps in [0,1]'}
 
 
 def _share(name, value):
@@ -98,8 +100,8 @@ def _largest(net):
 class SelfKD(MixtureKD):
     """Self-knowledge distillation of SalNAS (arXiv 2407.20062): the teacher is made of the student's own past.
 
-    It is used from the second epoch on. Under `authors` it computes with the statistics of the
-    batch, as the published code does."""
+    It is used from the second epoch on. Under a protocol whose teachers are in training (the authors') it computes
+    with the statistics of the batch."""
 
     name = 'self-kd'
 
@@ -108,7 +110,7 @@ class SelfKD(MixtureKD):
         alpha: float = 0.5,  # weight of the ground truth, 0 to 1
         teacher: str = 'mean',  # which past: 'last', 'best', 'mean' (theirs) or 'ema'
         decay: float = 0.999,  # of 'ema', per step
-        protocol: str = 'native',  # or 'authors'
+        protocol: Protocol | str = NATIVE,  # or its name: what the data follow
     ):
         super().__init__(protocol)
         if teacher not in _PASTS:
@@ -131,13 +133,12 @@ class SelfKD(MixtureKD):
             self.average.update_parameters(student)
         elif self.past != 'ema':
             return
-        self.teacher = (
-            copy.deepcopy(self.average.module) if self.protocol == 'authors' else self.calibrate(self.average.module)
-        )
+        calibrated = self.protocol.teachers == 'calibrated'
+        self.teacher = (self.calibrate if calibrated else copy.deepcopy)(self.average.module)
 
     @torch.no_grad()
     def teach(self, images):
-        if self.protocol == 'native':
+        if self.protocol.teachers == 'calibrated':
             return super().teach(images)
         net = self.teacher.train()
         return net(images, net.space.max()) if isinstance(net, Supernet) else net(images)
@@ -157,7 +158,8 @@ class SelfKD(MixtureKD):
         super().load_state_dict(state)
 
     def _blank(self):
-        return (copy.deepcopy if self.protocol == 'authors' else _largest)(self.average.module)
+        calibrated = self.protocol.teachers == 'calibrated'
+        return (_largest if calibrated else copy.deepcopy)(self.average.module)
 
 
 # how the past is updated: (past, present weights, number of updates so far, decay) -> new past
@@ -172,14 +174,14 @@ _PASTS = {
 class PSKD(MixtureKD):
     """Progressive self-KD (arXiv 2006.12000): last epoch's student teaches, with a weight that grows to `final`.
 
-    It grows linearly with the epoch. Under `authors` the teacher's maps are blurred."""
+    It grows linearly with the epoch. The teacher's maps are blurred as the protocol blurs what it scores."""
 
     name = 'ps-kd'
 
     def __init__(
         self,
         final: float = 0.8,  # weight of the teacher in the last epoch, 0 to 1
-        protocol: str = 'native',  # or 'authors'
+        protocol: Protocol | str = NATIVE,  # or its name: what the data follow
     ):
         super().__init__(protocol)
         self.final = _share('final', final)
@@ -197,7 +199,7 @@ class PSKD(MixtureKD):
     def teach(self, images):
         maps = super().teach(images)
         with torch.autocast(maps.device.type, enabled=False):
-            return authors_blur(maps) if self.protocol == 'authors' else maps
+            return self.protocol.blur(maps)
 
     def options(self):
         return super().options() | {'final': self.final}
@@ -206,8 +208,8 @@ class PSKD(MixtureKD):
 class PKD(MixtureKD):
     """Pseudo-KD (IEEE TII 2022, as in SalNAS's code): a copy of the largest network is trained along, and teaches.
 
-    The teacher learns from the ground truth, the student from the teacher alone. Under `authors` the student sees
-    the maps that the teacher was trained with, dropout and batch statistics included."""
+    The teacher learns from the ground truth, the student from the teacher alone. Under a protocol whose teachers are
+    in training (the authors') the student sees the maps that the teacher was trained with, dropout included."""
 
     name = 'pkd'
 
@@ -215,7 +217,7 @@ class PKD(MixtureKD):
         self,
         dropout: float = 0.2,  # of the teacher, as of the largest student
         drop_connect: float = 0.2,  # likewise
-        protocol: str = 'native',  # or 'authors'
+        protocol: Protocol | str = NATIVE,  # or its name: what the data follow
     ):
         super().__init__(protocol)
         self.rates = {'dropout': dropout, 'drop_connect': drop_connect}
@@ -234,7 +236,7 @@ class PKD(MixtureKD):
         if not torch.isfinite(maps).all():  # a bad batch must not stay in the statistics
             for b, old in zip(self.teacher.buffers(), before):
                 b.copy_(old)
-        target = maps.detach() if self.protocol == 'authors' else self.teach(images)
+        target = self.teach(images) if self.protocol.teachers == 'calibrated' else maps.detach()
         with torch.autocast(maps.device.type, enabled=False):
             return self.mix(density, target, self.share(epoch)), saliency_loss(maps, density, fixations)
 
@@ -264,7 +266,7 @@ class MultiStepKD(MixtureKD):
         folder: str | Path,  # `output_dir` of a `fit(..., every_epoch=True)`; networks of any space
         alpha: float = 0.5,  # weight of the ground truth, 0 to 1
     ):
-        super().__init__('native')
+        super().__init__(NATIVE)
         self.folder, self.alpha, self.loaded = Path(folder), _share('alpha', alpha), None
 
     def start(self, student, epochs, calibrate):

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from .devices import named_device, synchronise
 from .efficiency import folded, latency, layer_costs, optimize, walk
 from .space import Arch, BlockSpec, SearchSpace
 from .supernet import ConvBNAct, MBConv, Subnet
@@ -27,20 +28,22 @@ def layer_times(
     size: tuple[int, int] = (288, 384),  # (height, width) of the picture
     repeats: int = 10,
 ) -> pd.DataFrame:  # index: layer; part, macs, ms (median of its own call)
-    "Time and MACs of every convolution layer within the optimised network, at batch 1."
-    fast, times = optimize(net), {}
+    "Time and MACs of every convolution layer within the optimised network, at batch 1, on the network's device."
+    fast, times, device = optimize(net), {}, net.mean.device
     names = {m: n for n, m in fast.net.named_modules() if isinstance(m, ConvBNAct)}
 
     def before(m, _):
+        synchronise(device)
         times.setdefault(names[m], []).append(-time.perf_counter())
 
     def after(m, *_):
+        synchronise(device)
         times[names[m]][-1] += time.perf_counter()
 
     hooks = [h for m in names for h in (m.register_forward_pre_hook(before), m.register_forward_hook(after))]
     try:
         for _ in range(repeats + 2):
-            fast(torch.randn(1, 3, *size))
+            fast(torch.randn(1, 3, *size, device=device))
     finally:
         for h in hooks:
             h.remove()
@@ -48,6 +51,8 @@ def layer_times(
 
     def place(name):  # stages.1.0.expand -> stage 2, 0.expand
         where = name.split('.')
+        if where[0] == 'ends':
+            return 'decoder', str(len(net.plan.decoder) - 1)
         return (f'stage {int(where[1]) + 1}', '.'.join(where[2:])) if where[0] == 'stages' else (where[0], where[-1])
 
     return pd.DataFrame(
@@ -72,15 +77,16 @@ def _key(kind, what, *sizes):
 
 # %% ../nbs/workshop/timing.ipynb #a2a0eef0
 class LatencyTable:
-    "Predicts the latency (ms) of the optimised networks of a space on this machine, at one picture size, batch 1."
+    "Predicts the latency (ms) of a space's optimised networks on one device, at one picture size, batch 1."
 
     def __init__(
         self,
         space: SearchSpace,
         size: tuple[int, int] = (288, 384),  # (height, width) of the picture
         repeats: int = 15,  # timings of each part, of which the median counts
+        device: str | torch.device = 'cpu',  # that is timed
     ):
-        self.space, self.size, self.repeats = space, size, repeats
+        self.space, self.size, self.repeats, self.device = space, size, repeats, named_device(device)
         self.times = {}
         self.line = 1.0, 0.0  # slope and constant, ms
 
@@ -102,9 +108,9 @@ class LatencyTable:
         for arch in archs:
             for key, build, shape, more in self._parts(arch):
                 if key not in self.times:
-                    x = torch.randn(1, *shape).contiguous(memory_format=torch.channels_last)
-                    call = functools.partial(folded(build()), x, *more)
-                    self.times[key] = float(latency(call, self.repeats, 3).median_ms.iloc[0])
+                    x = torch.randn(1, *shape, device=self.device).contiguous(memory_format=torch.channels_last)
+                    call = functools.partial(folded(build()).to(self.device), x, *more)
+                    self.times[key] = float(latency(call, self.repeats, 3, self.device).median_ms.iloc[0])
         return self
 
     def _sum(self, arch):
@@ -122,6 +128,7 @@ class LatencyTable:
         return self.line[0] * self._sum(arch) + self.line[1]
 
     def save(self, path):
-        "Write the timings, the line, and with how many threads they were taken, as JSON."
+        "Write the timings, the line, the device and the number of threads, as JSON."
         found = dict(space=self.space.name, size=self.size, line=self.line, times=self.times)
-        Path(path).write_text(json.dumps(found | dict(threads=torch.get_num_threads())))
+        machine = dict(device=str(self.device), threads=torch.get_num_threads())
+        Path(path).write_text(json.dumps(found | machine))

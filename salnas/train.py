@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import inspect
 import os
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import torch
 
 from .data import SaliencyDataset, load_dataset
+from .protocols import PROTOCOLS, named_protocol
 from .selfkd import KDS, NoKD, named_kd
 from .space import SPACES, Arch, SearchSpace, named_space
 from .supernet import Network, Subnet, Supernet, macs, parameters
@@ -79,7 +81,7 @@ def _arguments(argv):
         metavar='NAME=VALUE',
         help='options of the teacher, such as alpha=0.5 teacher=ema, or folder=... for multi-step',
     )
-    p.add_argument('--protocol', default='native', choices=('native', 'authors'))
+    p.add_argument('--protocol', default='native', choices=PROTOCOLS)
     p.add_argument(
         '--arch',
         type=Path,
@@ -120,17 +122,17 @@ def _chosen(a) -> tuple[SearchSpace, Arch | None, Settings, NoKD]:
         settings = named_profile(a.profile, space.name, a.dataset, **named_values(a.set))
     except TypeError as e:
         raise SystemExit(f'unknown setting: {e}') from e
-    if a.protocol == 'authors' and a.kd == 'multi-step':
-        raise SystemExit("multi-step KD is not the authors': use --protocol native")
+    if a.kd == 'multi-step' and named_protocol(a.protocol).targets != 'densities':
+        raise SystemExit('multi-step KD mixes densities: use --protocol native')
     options = named_values(a.kd_set)
-    if a.protocol == 'authors' and a.kd != 'none':
-        options['protocol'] = 'authors'
+    if 'protocol' in inspect.signature(KDS[a.kd]).parameters:
+        options['protocol'] = a.protocol
     return space, arch, settings, named_kd(a.kd, **options)
 
 # %% ../nbs/workshop/train.ipynb #4bc869e4
 def _parts(a, settings) -> list[SaliencyDataset]:
     "Training, validation and test part, in the sizes of the protocol or in the one that was asked for."
-    theirs = a.protocol == 'authors' and 'size' not in named_values(a.set)
+    theirs = not named_protocol(a.protocol).exact and 'size' not in named_values(a.set)
     size = None if theirs else tuple(settings.size)
     return [load_dataset(a.dataset, split, a.data_root, size, a.protocol) for split in ('train', 'val', 'test')]
 
@@ -167,7 +169,7 @@ def _network(a, space, arch, train) -> Network:
     if arch and isinstance(net, Supernet):
         net = net.extract(arch)
     net.output_size = None if train.size == train.image_size else tuple(train.size)
-    if a.protocol == 'authors' and not a.start and a.input_mean is None:
+    if named_protocol(a.protocol).conventions(train.meta) and not a.start and a.input_mean is None:
         net.mean.copy_(torch.tensor(train.mean))  # theirs: .5 for all but SALICON
         net.std.copy_(torch.tensor(train.std))
     return net
@@ -190,7 +192,8 @@ def train_command(
         return
     ends = {'network': arch} if arch else {'largest': space.max(), 'smallest': space.min()}
     for which, arch in ends.items():
-        source, images = (val, len(val)) if a.protocol == 'authors' else (train, settings.calibration)
+        source = {'train': train, 'val': val}[named_protocol(a.protocol).calibrates_on]
+        images = len(source) if named_protocol(a.protocol).calibrates_all else settings.calibration
         sub = calibrated(net, source, arch, images, settings.batch_size, settings.precision)
         rows = evaluate(sub, test, precision=settings.precision)
         _record(a, which, sub, rows, test, settings, kd, history.seconds.sum(), device)

@@ -1,12 +1,17 @@
 """Small archives in the official layouts, with fixations known beforehand.
 
-Each builder writes archives into a folder and returns (source, archives, planted): the `Source` with its counts set to this small one, the paths to give, and for
-every picture the rows (viewer, x, y) that must come out, in this project's coordinates, in the order of looking."""
+Each builder writes archives into a folder and returns (source, archives, planted): the `Source` with its counts set to
+this small one, the paths to give, and for every picture the rows (viewer, x, y) that must come out, in this project's
+coordinates, in the order of looking. What a builder wrote once is kept in memory, and only copied the next time."""
 
+import functools
 import io
 import json
+import shutil
+import tempfile
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -18,9 +23,38 @@ from salnas.sources import catalogue
 SIZES = [(80, 60), (60, 80), (72, 54)]  # width, height of the pictures in turn
 
 
+def kept(builder):
+    "A builder that does its work once for each way it is called."
+    made = {}
+
+    @functools.wraps(builder)
+    def build(folder, *arguments, **options):
+        key = repr((arguments, sorted(options.items())))
+        if key not in made:
+            aside = Path(tempfile.mkdtemp())
+            source, archives, planted = builder(aside, *arguments, **options)
+            files = {f.name: f.read_bytes() for f in aside.iterdir()}
+            made[key] = source, [a.name for a in archives], planted, files
+            shutil.rmtree(aside)
+        source, names, planted, files = made[key]
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        return source, [folder / n for n in names], planted
+
+    return build
+
+
+def noise(i, shape):
+    "Random 8-bit pixels; a large picture in blocks of 8 x 8, which are quick to compress."
+    block = 8 if max(shape) > 200 else 1
+    h, w = -(-shape[0] // block), -(-shape[1] // block)
+    pixels = np.random.default_rng(i).integers(0, 255, (h, w, *shape[2:]), dtype=np.uint8)
+    return pixels.repeat(block, 0).repeat(block, 1)[: shape[0], : shape[1]]
+
+
 def picture(i, size=(80, 60), format='jpeg'):
     file = io.BytesIO()
-    Image.fromarray(np.random.default_rng(i).integers(0, 255, (*size[::-1], 3), dtype=np.uint8)).save(file, format)
+    Image.fromarray(noise(i, (*size[::-1], 3))).save(file, format)
     return file.getvalue()
 
 
@@ -71,8 +105,11 @@ def random_points(n, size, seed, decimals=None, low=0):
     return p.round(decimals) if decimals is not None else p.round().astype(int)
 
 
+@kept
 def nested(folder, name, drop=(), jpeg=None, viewers=3, looks=5, n=4):
-    "OSIE and EyeCrowd: one folder on top as GitHub makes it, structs within structs, pictures stored in reverse; one viewer did not see the last picture."
+    """OSIE and EyeCrowd: one folder on top as GitHub makes it, structs within structs, pictures stored in reverse.
+
+    One viewer did not see the last picture."""
     planted, entries, members = {}, [], {}
     for i in range(n):
         size, rows, subjects = SIZES[i % 3], [], []
@@ -85,13 +122,8 @@ def nested(folder, name, drop=(), jpeg=None, viewers=3, looks=5, n=4):
                 continue
             if i == 1 and v == 0:
                 p = p[:1]  # MATLAB knows no lists: a single fixation is a number
-            subjects.append(
-                struct(
-                    fix_x=p[None, :, 0],
-                    fix_y=p[None, :, 1],
-                    fix_duration=np.arange(100, 100 + len(p), dtype=np.uint16)[None],
-                )
-            )
+            duration = np.arange(100, 100 + len(p), dtype=np.uint16)
+            subjects.append(struct(fix_x=p[None, :, 0], fix_y=p[None, :, 1], fix_duration=duration[None]))
             rows += [(v, x, y) for x, y in p - 1]
         planted[f'{1001 + i}.jpg'] = rows
         entries.append(struct(img=f'{1001 + i}.jpg', subjects=cell(subjects)))
@@ -102,14 +134,15 @@ def nested(folder, name, drop=(), jpeg=None, viewers=3, looks=5, n=4):
     return source(name, planted), [zipped(folder / f'{name}.zip', members, drop)], planted
 
 
+@kept
 def scene(folder, drop=()):
     planted, cells, members = {}, np.empty((4, 12), object), {}
     for i in range(4):
         size, rows = SIZES[i % 3], []
         for v in range(12):
-            p = (
-                np.random.default_rng([i, v]).uniform(0, size, (3, 2)) if v != 5 or i else np.empty((0, 2))
-            )  # viewer 5 did not see the first
+            p = np.random.default_rng([i, v]).uniform(0, size, (3, 2))
+            if v == 5 and i == 0:
+                p = p[:0]  # viewer 5 did not see the first
             cells[i, v] = np.column_stack([p[:, 1], p[:, 0], np.zeros(len(p)), np.full(len(p), 0.25)])
             rows += [(v, x, y) for x, y in p - 0.5]
         planted[f'{i + 1:03d}.jpg'] = rows
@@ -119,6 +152,7 @@ def scene(folder, drop=()):
     return source('scene', planted), [zipped(folder / 'scene.zip', members, drop)], planted
 
 
+@kept
 def salicon(folder, drop=()):
     size, planted, images, gaze, maps = (640, 480), {}, {}, {}, {}
     for i, split in enumerate(['train', 'train', 'train', 'val', 'val', 'test']):
@@ -137,7 +171,7 @@ def salicon(folder, drop=()):
             gaze[f'{split}/{stem}.mat'] = mat(resolution=[480, 640])
             continue
         gaze[f'{split}/{stem}.mat'] = mat(resolution=[480, 640], gaze=_gaze(workers))
-        maps[f'{split}/{stem}.png'] = grey(np.random.default_rng(i).integers(0, 255, size[::-1], dtype=np.uint8))
+        maps[f'{split}/{stem}.png'] = grey(noise(i, size[::-1]))
         planted[f'{stem}.jpg'] = rows
     archives = [
         zipped(folder / 'images.zip', images, drop),
@@ -154,6 +188,7 @@ def _gaze(workers):
     return out
 
 
+@kept
 def salicon_json(folder):
     "The first release's JSON: [[row, column], ...] per worker, from 1."
     s, archives, planted = salicon(folder)
@@ -161,24 +196,15 @@ def salicon_json(folder):
     for split in 'train', 'val':
         mine = [(i, n) for i, n in enumerate(names) if f'_{split}2014_' in n]
         images = [dict(id=100 + i, file_name=n, width=640, height=480) for i, n in mine]
-        looks = [
-            dict(
-                image_id=100 + i,
-                id=k,
-                worker_id=40 + v,
-                fixations=[[int(y) + 1, int(x) + 1] for u, x, y in planted[n] if u == v],
-            )
-            for i, n in mine
-            for k, v in enumerate(sorted({u for u, *_ in planted[n]}))
-        ]
-        (folder / f'fixations_{split}2014.json').write_text(
-            json.dumps(dict(info={'by "x"': [1, ']']}, images=images, licenses=[], type='fixations', annotations=looks))
-        )
-    return (
-        replace(s, name='salicon2015'),
-        [archives[0], folder / 'fixations_train2014.json', folder / 'fixations_val2014.json'],
-        planted,
-    )
+        looks = []
+        for i, n in mine:
+            for k, v in enumerate(sorted({u for u, *_ in planted[n]})):
+                points = [[int(y) + 1, int(x) + 1] for u, x, y in planted[n] if u == v]
+                looks.append(dict(image_id=100 + i, id=k, worker_id=40 + v, fixations=points))
+        found = dict(info={'by "x"': [1, ']']}, images=images, licenses=[], type='fixations', annotations=looks)
+        (folder / f'fixations_{split}2014.json').write_text(json.dumps(found))
+    given = [archives[0], folder / 'fixations_train2014.json', folder / 'fixations_val2014.json']
+    return replace(s, name='salicon2015'), given, planted
 
 
 def gaze_trace(points, hold=60, travel=6):
@@ -191,6 +217,7 @@ def gaze_trace(points, hold=60, travel=6):
     return np.array(rows, dtype=np.float64)
 
 
+@kept
 def mit1003(folder, drop=(), kind='gaze'):
     planted, images, gaze, maps, text = {}, {}, {}, {}, {}
     viewers, rng = ['ajs', 'po', 'zb'], np.random.default_rng(3)
@@ -201,17 +228,14 @@ def mit1003(folder, drop=(), kind='gaze'):
         marks = np.zeros(size[::-1], np.uint8)
         for v, viewer in enumerate(viewers):
             corners = np.array([[0.2, 0.2], [0.8, 0.25], [0.75, 0.8], [0.2, 0.75]]) * size
-            points = np.concatenate(
-                [[np.array(size) / 2], corners[(np.arange(4) + v) % 4] + rng.uniform(-20, 20, (4, 2))]
-            ).round(2)
+            near = corners[(np.arange(4) + v) % 4] + rng.uniform(-20, 20, (4, 2))
+            points = np.concatenate([[np.array(size) / 2], near]).round(2)
             if i == v == 1:
                 points[2] = size[0] + 200, 100.0  # beside the picture
-            gaze[f'DATA/{viewer}/{stem}.mat'] = mat(
-                **{stem[:63]: struct(imgName=stem + '.jpeg', DATA=struct(eyeData=gaze_trace(points)))}
-            )
-            text[f'FixaTons/MIT1003/SCANPATHS/{stem}/{viewer}'] = '\n'.join(
-                f'{x} {y} {0.3 * k} {0.3 * k + 0.25} ' for k, (x, y) in enumerate(points)
-            ).encode()
+            trial = struct(imgName=stem + '.jpeg', DATA=struct(eyeData=gaze_trace(points)))
+            gaze[f'DATA/{viewer}/{stem}.mat'] = mat(**{stem[:63]: trial})
+            table = '\n'.join(f'{x} {y} {0.3 * k} {0.3 * k + 0.25} ' for k, (x, y) in enumerate(points))
+            text[f'FixaTons/MIT1003/SCANPATHS/{stem}/{viewer}'] = table.encode()
             rows += [(v, x, y) for x, y in points[1:] - 1]  # the first is dropped
             for x, y in points[1:].astype(int):
                 if x < size[0]:
@@ -221,9 +245,8 @@ def mit1003(folder, drop=(), kind='gaze'):
             f'ALLFIXATIONMAPS/{stem}_fixMap.jpg': grey(marks // 3, 'jpeg'),
             f'ALLFIXATIONMAPS/{stem}_fixPts.jpg': grey(marks, 'jpeg', quality=90),
         }
-    gaze |= {f'DATA/{v}/CalibrationData.mat': mat(a=1) for v in viewers} | {
-        f'DATA/{v}/shuff_stimnames.mat': mat(b=1) for v in viewers
-    }
+    gaze |= {f'DATA/{v}/CalibrationData.mat': mat(a=1) for v in viewers}
+    gaze |= {f'DATA/{v}/shuff_stimnames.mat': mat(b=1) for v in viewers}
     images['__MACOSX/ALLSTIMULI/._i1.jpeg'] = b'junk'
     maps['ALLFIXATIONMAPS/i1fixPts.jpg'] = b'stray'
     parts = dict(
@@ -234,6 +257,7 @@ def mit1003(folder, drop=(), kind='gaze'):
     return source('mit1003', planted), [zipped(folder / 'ALLSTIMULI.zip', images, drop), *parts[kind]], planted
 
 
+@kept
 def cat2000(folder, drop=(), scanpaths=False):
     "Four categories of two pictures; the pooled maps, or the map of scanpaths in MATLAB's own class."
     planted, members, found = {}, {}, {}
@@ -261,13 +285,11 @@ def cat2000(folder, drop=(), scanpaths=False):
 
         save_to_mat(str(folder / 'allFixData.mat'), {'allData': MatlabContainerMap(found)}, version='v7')
         members['trainSet/allFixData.mat'] = (folder / 'allFixData.mat').read_bytes()
-    return (
-        source('cat2000', planted, 4, authors=dict(categories=4)),
-        [zipped(folder / 'trainSet.zip', members, drop)],
-        planted,
-    )
+    small = source('cat2000', planted, 4, authors=dict(categories=4))
+    return small, [zipped(folder / 'trainSet.zip', members, drop)], planted
 
 
+@kept
 def pascals(folder, drop=()):
     "Twelve pictures, so that 10.jpg sorts before 2.jpg; one without any look, which HDF5 stores as its size."
     planted, members, file = {}, {}, io.BytesIO()
@@ -288,6 +310,7 @@ def pascals(folder, drop=()):
     return source('pascals', planted, 9), [zipped(folder / 'salObj.zip', members, drop)], planted
 
 
+@kept
 def dutomron(folder, drop=()):
     planted, images, looks = {}, {}, {}
     for i, stem in enumerate(['img_1', 'im005', 'sun_a', 'img_561715398']):
@@ -296,18 +319,15 @@ def dutomron(folder, drop=()):
         p, viewer = random_points(5, size, i).astype(np.uint16), np.array([1, 1, 2, 5, 5], np.uint16)
         p[0] = 0, 0
         table = np.column_stack([p, viewer])
-        looks[f'DUT-OMRON-eye-fixations/mat/{stem}.mat'] = mat(
-            s=np.insert(table, i % 3, [*size, 0], axis=0)
-        )  # the size, somewhere
+        with_size = np.insert(table, i % 3, [*size, 0], axis=0)  # somewhere
+        looks[f'DUT-OMRON-eye-fixations/mat/{stem}.mat'] = mat(s=with_size)
         if stem != 'img_561715398':
             planted[f'{stem}.jpg'] = [(int(v) - 1, int(x), int(y)) for x, y, v in table]
-    return (
-        source('dutomron', planted),
-        [zipped(folder / 'image.zip', images, drop), zipped(folder / 'eye.zip', looks, drop)],
-        planted,
-    )
+    archives = [zipped(folder / 'image.zip', images, drop), zipped(folder / 'eye.zip', looks, drop)]
+    return source('dutomron', planted), archives, planted
 
 
+@kept
 def fiwi(folder, drop=()):
     planted, members = {}, {}
     for i in range(4):
@@ -323,10 +343,13 @@ def fiwi(folder, drop=()):
     return source('fiwi', planted), [zipped(folder / 'webpage_dataset.zip', members, drop)], planted
 
 
+@kept
 def fiwi51(folder, drop=()):
-    planted, members, pages = {}, {}, np.zeros((1, 4), dtype=[('filename', 'O'), ('impath', 'O'), ('userdata', 'O')])
+    planted, members = {}, {}
+    pages = np.zeros((1, 4), dtype=[('filename', 'O'), ('impath', 'O'), ('userdata', 'O')])
     for i in range(4):
-        size, name, users, rows = SIZES[i % 3], f'Page({4 - i}).png', np.zeros((1, 3), dtype=[('fixations', 'O')]), []
+        size, name, rows = SIZES[i % 3], f'Page({4 - i}).png', []
+        users = np.zeros((1, 3), dtype=[('fixations', 'O')])
         for v in range(3):
             p = random_points(4 if i or v else 1, size, [i, v], 1, low=1)
             users[0, v] = (struct(enc=p),)
@@ -338,9 +361,42 @@ def fiwi51(folder, drop=()):
     return source('fiwi51', planted), [zipped(folder / 'bubbleview.zip', members, drop)], planted
 
 
+def contents(archive):
+    "{path: bytes} of a zip file."
+    with zipfile.ZipFile(archive) as z:
+        return {n: z.read(n) for n in z.namelist()}
+
+
+def extracted(archives, folder):
+    "The folder, with all archives extracted into it."
+    for a in archives:
+        with zipfile.ZipFile(a) as z:
+            z.extractall(folder)
+    return folder
+
+
+def damaged(folder, changes):
+    "Change three bits of a file in an extracted folder, yield the file, and mend it again; as many times as told."
+    endings = '.mat', '.png', '.jpg', '.jpeg', '.npz'
+    files = sorted(p for p in folder.rglob('*') if p.suffix in endings and 'MACOSX' not in str(p))
+    readable = next(p for p in files if p.suffix in ('.mat', '.png'))  # what a converter reads, every other time
+    rng = np.random.default_rng(0)
+    for k in range(changes):
+        file = files[rng.integers(len(files))] if k % 2 else readable
+        whole = file.read_bytes()
+        if len(whole) < 2:
+            continue
+        raw = bytearray(whole)
+        for at in rng.integers(0, len(raw), 3):
+            raw[at] ^= 1 << rng.integers(8)
+        file.write_bytes(raw)
+        yield file
+        file.write_bytes(whole)
+
+
 ALL = dict(
-    osie=lambda folder, **o: nested(folder, 'osie', **o),
-    crowd=lambda folder, **o: nested(folder, 'crowd', **o),
+    osie=functools.partial(nested, name='osie'),
+    crowd=functools.partial(nested, name='crowd'),
     scene=scene,
     salicon=salicon,
     mit1003=mit1003,

@@ -1,4 +1,4 @@
-"""Data: odd pictures, caches, own data, and the promises that every prepared data set keeps. Official archives are in test_sources.py."""
+"Data: caches, own data, transforms, and the promises that every prepared data set keeps. Archives: test_sources.py."
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ from fake_archives import picture
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from salnas import data, sources
+from salnas import data, protocols, sources
 
 FACTS = dict(pixels_per_degree=24, authors=dict(n_train=3, sigma_px=16))
 
@@ -135,79 +135,6 @@ def test_own_data_that_does_not_fit(tmp_path, photos, break_it, words):
     assert not (tmp_path / 'root').exists()
 
 
-# --- pictures ---
-
-RGB = np.random.default_rng(0).integers(0, 256, (12, 17, 3), dtype=np.uint8)
-ZOO = {
-    'RGB.png': (Image.fromarray(RGB), RGB),
-    'L.png': (Image.fromarray(RGB[..., 0]), RGB[..., [0, 0, 0]]),
-    'one-bit.png': (Image.fromarray(RGB[..., 0] > 127), np.repeat((RGB[..., :1] > 127) * np.uint8(255), 3, 2)),
-    '16-bit.png': (Image.fromarray(RGB[..., 0].astype(np.uint16) * 257), RGB[..., [0, 0, 0]]),
-    '16-bit.tif': (Image.fromarray(RGB[..., 0].astype(np.uint16) * 257), RGB[..., [0, 0, 0]]),
-    'RGBA-opaque.png': (Image.fromarray(np.dstack([RGB, np.full((12, 17), 255, np.uint8)])), RGB),
-    'RGBA-clear.png': (Image.fromarray(np.dstack([RGB, np.zeros((12, 17), np.uint8)])), np.full_like(RGB, 255)),
-    'LA.png': (Image.merge('LA', [Image.fromarray(RGB[..., 0]), Image.new('L', (17, 12), 0)]), np.full_like(RGB, 255)),
-    'CMYK.tif': (Image.fromarray(RGB).convert('CMYK'), RGB),
-    'one-pixel.png': (Image.new('RGB', (1, 1), (1, 2, 3)), np.array([[[1, 2, 3]]], np.uint8)),
-    'thin.png': (Image.new('RGB', (700, 1), (1, 2, 3)), np.tile(np.array([1, 2, 3], np.uint8), (1, 700, 1))),
-}
-
-
-@pytest.mark.parametrize('name', ZOO)
-def test_picture_zoo(tmp_path, name):
-    image, expected = ZOO[name]
-    image.save(tmp_path / name)
-    got = data.read_image(tmp_path / name)
-    assert got.dtype == np.uint8 and got.shape == expected.shape
-    assert np.abs(got.astype(int) - expected).max() <= (2 if 'CMYK' in name else 0)
-
-
-def test_palette_with_a_transparent_entry(tmp_path):
-    image = Image.new('P', (4, 4), 1)
-    image.putpalette([0, 0, 0, 200, 10, 10])
-    image.putpixel((0, 0), 0)
-    image.save(tmp_path / 'p.png', transparency=0)
-    got = data.read_image(tmp_path / 'p.png')
-    assert got[0, 0].tolist() == [255, 255, 255] and got[1, 1].tolist() == [200, 10, 10]
-
-
-@pytest.mark.parametrize(
-    'orientation, turn',
-    [
-        (1, lambda a: a),
-        (2, np.fliplr),
-        (3, lambda a: np.rot90(a, 2)),
-        (4, np.flipud),
-        (6, lambda a: np.rot90(a, -1)),
-        (8, np.rot90),
-    ],
-)
-def test_exif_orientation(tmp_path, orientation, turn):
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    Image.fromarray(RGB).save(tmp_path / 'a.png', exif=exif)
-    assert (data.read_image(tmp_path / 'a.png') == turn(RGB)).all()
-
-
-@pytest.mark.parametrize('content', [b'', b'<html>', picture(0)[:700], b'\x89PNG\r\n\x1a\n' + b'\0' * 50])
-def test_undecodable_picture_is_named(tmp_path, content):
-    (tmp_path / 'bad.jpg').write_bytes(content)
-    with pytest.raises(ValueError, match='bad.jpg') as e:
-        data.read_image(tmp_path / 'bad.jpg')
-    assert '\n' not in str(e.value)
-
-
-def test_missing_picture_is_not_a_broken_one(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        data.read_image(tmp_path / 'none.jpg')
-
-
-def test_float_pictures_are_refused(tmp_path):
-    Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / 'f.tif')
-    with pytest.raises(ValueError, match='f.tif.*agreed range'):
-        data.read_image(tmp_path / 'f.tif')
-
-
 # --- folders ---
 
 
@@ -277,7 +204,7 @@ def test_swapped_picture_is_noticed(folder):
 
 def test_names(tmp_path, monkeypatch, folder):
     monkeypatch.setenv('SALNAS_DATA', str(folder.parent))
-    assert data.dataset_names() == sorted(['popout', *data.KNOWN]) and len(data.load_dataset('osie')) == 2
+    assert data.dataset_names() == sorted(['popout', *data.BENCHMARKS]) and len(data.load_dataset('osie')) == 2
     monkeypatch.setenv('SALNAS_DATA', str(tmp_path / 'elsewhere'))
     with pytest.raises(FileNotFoundError, match='salnas_data get osie --root .*elsewhere'):
         data.load_dataset('osie')
@@ -325,7 +252,7 @@ def test_popout_is_generated_from_its_seed():
 
 def test_popout_targets_are_where_the_truth_peaks():
     r = data.popout(n=40)
-    for i, scene in enumerate(r.source.scenes):
+    for i, scene in enumerate(r.pictures.scenes):
         row, col = np.unravel_index(r.truth(i, (240, 320)).argmax(), (240, 320))
         assert np.hypot(col - scene.xy[0, 0], row - scene.xy[0, 1]) < 3
 
@@ -340,3 +267,59 @@ def test_test_pictures_do_not_reach_the_centre_bias():
         data.Recording(**{k: getattr(r, k) for k in r.__dataclass_fields__} | dict(x=x)), 'test', cache=False
     )
     assert torch.equal(data.centre_bias(moved, size=(24, 32)), before)
+
+
+# --- protocol and transform ---
+
+
+@pytest.fixture
+def map_set(tmp_path, photos):
+    "A set of maps without any point; the fifth picture's map is empty."
+    (tmp_path / 'maps').mkdir()
+    for i in range(5):
+        grey = np.zeros((60, 80), np.uint8)
+        grey[10 * i : 10 * i + 10, 20:40] = 255 * (i < 4)
+        Image.fromarray(grey).save(tmp_path / 'maps' / f'{i}.png')
+    data.import_folder(tmp_path / 'root/mapped', photos[0], maps=tmp_path / 'maps')
+    return tmp_path / 'root'
+
+
+def test_set_of_maps_says_so_and_has_a_centre_bias(map_set):
+    d = data.load_dataset('mapped', root=map_set, size=(30, 40))
+    assert not d.has_fixations and data.JoinedDataset(d, d).has_fixations is False
+    bias = data.centre_bias(d)
+    assert torch.isfinite(bias).all() and bias.sum() == pytest.approx(1, abs=1e-5)
+    rest = d.recording.parts()['train']
+    mean = sum(d.maps(i)[0] for i in rest)
+    assert torch.allclose(bias, 0.99 * mean / mean.sum() + 0.01 / 1200, atol=1e-7)
+    assert data.load_dataset('popout').has_fixations
+
+
+def test_centre_bias_of_nothing_is_refused():
+    r = data.popout(n=8)
+    lost = data.Recording(**{k: getattr(r, k) for k in r.__dataclass_fields__} | dict(inside=np.zeros(len(r.x), bool)))
+    with pytest.raises(ValueError, match='popout is unknown: none of its 5 training pictures'):
+        data.centre_bias(data.SaliencyDataset(lost, 'train', cache=False))
+
+
+def test_pictures_keep_their_aspect_if_asked_to(folder):
+    d = data.load_dataset('osie', 'trainval', root=folder.parent, size=(24, 32))
+    assert d.transform == data.Transform((24, 32)) and d.protocol is protocols.NATIVE
+    native = d.with_transform(data.Transform((48, 64), keep_aspect=True))
+    assert d[0]['image'].shape == (3, 24, 32) and d.image_size == (24, 32)
+    for s, i in zip(native, native.indices):
+        assert s['image'].shape[1:] == native.transform.shape(native.recording.native_size(i))
+        assert max(s['image'].shape) == 64 and s['density'].shape == (24, 32)
+        assert (s['image'] * 255 == torch.from_numpy(native.transform(d.recording.read(i))).permute(2, 0, 1)).all()
+    assert torch.equal(native[0]['fixations'], d[0]['fixations']) and len(list((folder / 'cache').iterdir())) == 1
+
+
+def test_images_of_two_shapes_are_no_batch(photos, tmp_path):
+    data.import_folder(tmp_path / 'root/mine', *photos)
+    d = data.load_dataset(
+        'mine', 'trainval', tmp_path / 'root', size=(24, 32), transform=data.Transform((48, 64), keep_aspect=True)
+    )
+    assert len({s['image'].shape for s in d}) > 1
+    with pytest.raises(ValueError, match='must have one shape, got .*x.* and .*x.*batch_size of 1'):
+        data.collate(list(d))
+    assert len(list(DataLoader(d, 1, collate_fn=data.collate))) == len(d)

@@ -1,4 +1,4 @@
-"""Costs and exports: counted against the dispatcher for many architectures, exported networks against PyTorch in other runtimes."""
+"""Costs against the dispatcher for many architectures, exported networks against PyTorch in other runtimes, devices."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ def network(name='tiny', seed=0, **options):
     space = named_space(name, **options)
     net = Supernet(space, seed=seed).extract(space.sample(np.random.default_rng(seed))).train()
     g = torch.Generator().manual_seed(seed)
-    for _ in range(30):
+    for _ in range(8):
         net(torch.randn(2, 3, 96, 128, generator=g))
     return net.eval()
 
@@ -56,7 +56,8 @@ def test_what_cannot_be_optimised():
 
 
 def test_onnx(tmp_path):
-    pytest.importorskip('onnxruntime'), pytest.importorskip('onnxscript')
+    pytest.importorskip('onnxruntime')
+    pytest.importorskip('onnxscript')
     net = network()
     found = efficiency.to_onnx(net, tmp_path / 'net.onnx', (96, 128))
     assert found.max_abs < 1e-4 and [p.name for p in tmp_path.iterdir()] == ['net.onnx']
@@ -69,7 +70,8 @@ def test_onnx(tmp_path):
 
 
 def test_export_that_differs_is_not_written(tmp_path, monkeypatch):
-    pytest.importorskip('onnxruntime'), pytest.importorskip('onnxscript')
+    pytest.importorskip('onnxruntime')
+    pytest.importorskip('onnxscript')
     monkeypatch.setattr(exports, 'agreement', lambda *_, **__: efficiency.Agreement(0.3, 0.5))
     with pytest.raises(RuntimeError, match='differs from PyTorch'):
         efficiency.to_onnx(network(), tmp_path / 'net.onnx', (96, 128))
@@ -77,19 +79,16 @@ def test_export_that_differs_is_not_written(tmp_path, monkeypatch):
 
 
 def test_openvino_and_int8(tmp_path):
-    pytest.importorskip('openvino'), pytest.importorskip('nncf'), pytest.importorskip('onnxscript')
+    for package in 'openvino', 'nncf', 'onnxscript':
+        pytest.importorskip(package)
     from salnas.data import load_dataset
 
     part, net = load_dataset('popout', size=(96, 128)), network()
     assert efficiency.to_openvino(net, tmp_path / 'net.xml', (96, 128)).max_abs < 1e-4
     pictures = torch.stack([part.image(k) for k in range(16)])
     found = efficiency.to_openvino(net, tmp_path / 'int8.xml', (96, 128), pictures, least_cc=0.8)
-    assert 0.8 < found.cc < 0.999999 and sorted(p.name for p in tmp_path.iterdir()) == [
-        'int8.bin',
-        'int8.xml',
-        'net.bin',
-        'net.xml',
-    ]
+    written = sorted(p.name for p in tmp_path.iterdir())
+    assert 0.8 < found.cc < 0.999999 and written == ['int8.bin', 'int8.xml', 'net.bin', 'net.xml']
     assert (tmp_path / 'int8.bin').stat().st_size < 0.5 * (tmp_path / 'net.bin').stat().st_size
     with pytest.raises(ValueError, match='.xml'):
         efficiency.to_openvino(net, tmp_path / 'net.onnx')
@@ -110,32 +109,55 @@ def test_energy_says_where_it_comes_from():
         assert found['joules_per_image'] >= 0 and found['seconds'] >= 0.5
 
 
+def test_everything_is_measured_where_it_was_asked_for():
+    "On `meta`, which computes shapes alone, a tensor left on the processor would be an error."
+    net = network()
+    table = efficiency.cost_table({'net': net}, (96, 128), batch=2, repeats=2, device='meta')
+    assert table.attrs['device'] == 'meta' and table['ms median'].iloc[0] > 0
+    fast = efficiency.optimize(net, device='meta')
+    assert {t.device.type for t in fast.state_dict().values()} == {'meta'}
+    assert len(efficiency.throughput(fast, (96, 128), (1, 2), 2)) == 2
+    assert {t.device.type for t in net.state_dict().values()} == {'cpu'}
+
+
+@pytest.mark.parametrize('device, waited', [('cpu', 0), ('cuda', 10), ('cuda:1', 10)])
+def test_the_clock_waits_for_the_device(monkeypatch, device, waited):
+    "A GPU returns before it is done: it is waited for before the clock starts, and before it is read."
+    calls = []
+    monkeypatch.setattr(torch.cuda, 'synchronize', lambda d: calls.append(('wait', str(d))))
+    efficiency.latency(lambda: calls.append('run'), repeats=3, warmup=2, device=device)
+    assert calls.count('run') == 5 and calls.count(('wait', device)) == waited == len(calls) - 5
+    assert device == 'cpu' or calls[:3] == [('wait', device), 'run', ('wait', device)]
+
+
+def test_energy_waits_for_the_device(monkeypatch):
+    pytest.importorskip('codecarbon')
+    calls = []
+    monkeypatch.setattr(torch.cuda, 'synchronize', lambda d: calls.append('wait'))
+    found = efficiency.energy(lambda: calls.append('run'), seconds=0.2, device='cuda')
+    assert calls[:4] == ['run', 'wait'] * 2 and calls.count('run') == calls.count('wait') > 1
+    assert found['seconds'] >= 0.2
+
+
+def test_absent_device_is_one_sentence():
+    with pytest.raises(ValueError, match="this machine has no device 'cuda:99': choose one of cpu"):
+        efficiency.cost_table({'net': network()}, (96, 128), device='cuda:99')
+    with pytest.raises(ValueError, match="this machine has no device 'cuda:99'"):
+        efficiency.latency(lambda: None, device='cuda:99')
+
+
 def test_benchmarks_run(tmp_path):
     "The command that makes the table, on its quickest entry."
     import json
     from pathlib import Path
 
     root = Path(__file__).resolve().parent.parent
-    out = subprocess.run(
-        [
-            sys.executable,
-            root / 'benchmarks/run.py',
-            '--only',
-            'arch_pricing',
-            '--repeats',
-            '2',
-            '--out',
-            tmp_path / 'b.json',
-        ],
-        capture_output=True,
-        text=True,
-        cwd=root,
-    )
+    made = tmp_path / 'b.json'
+    arguments = ['--only', 'arch_pricing', '--repeats', '2', '--out', made]
+    run = [sys.executable, root / 'benchmarks/run.py', *arguments]
+    out = subprocess.run(run, capture_output=True, text=True, cwd=root)
     assert out.returncode == 0, out.stderr
-    found = json.loads((tmp_path / 'b.json').read_text())
-    assert (
-        found['entries'][0]['name'] == 'arch_pricing'
-        and found['entries'][0]['ratio'] > 1
-        and len(found['entries'][0]['repetitions']['fast']) == 2
-        and found['provenance']['versions']['torch']
-    )
+    found = json.loads(made.read_text())
+    row = found['entries'][0]
+    assert row['name'] == 'arch_pricing' and row['ratio'] > 1 and len(row['repetitions']['fast']) == 2
+    assert found['provenance']['versions']['torch']

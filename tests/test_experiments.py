@@ -130,7 +130,7 @@ def test_search(tmp_path):
         'output_dir',
         tmp_path / 'out',
     ]
-    papermill('search.ipynb', tmp_path / 'first.ipynb', *common)
+    papermill('search_osie.ipynb', tmp_path / 'first.ipynb', *common)
     results = {p.parent.name: json.loads(p.read_text()) for p in (tmp_path / 'out').rglob('result.json')}
     assert (
         len(results) == 6
@@ -139,7 +139,7 @@ def test_search(tmp_path):
     )
     studies = {p: p.read_text() for p in (tmp_path / 'out').glob('*.jsonl')}
     assert len(studies) == 3 and all(t.count('"state": "done"') == 6 for t in studies.values())
-    papermill('search.ipynb', tmp_path / 'again.ipynb', *common)
+    papermill('search_osie.ipynb', tmp_path / 'again.ipynb', *common)
     assert {p: p.read_text() for p in (tmp_path / 'out').glob('*.jsonl')} == studies
 
 

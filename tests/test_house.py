@@ -1,11 +1,9 @@
-"The house rules: the library is what the notebooks export, notebooks are clean, modules import, papermill's parameters arrive."
+"The house rules: exported, clean, importable, readable, and papermill's parameters arrive."
 
 import ast
-import importlib
 import json
 import os
 import re
-import pkgutil
 import shutil
 import subprocess
 import sys
@@ -66,14 +64,55 @@ def test_is_a_no_op_on_the_tree(tree, command, folder):
     assert not changed, f'{command} changes {changed}: run it and commit the result'
 
 
-def test_every_module_imports_without_the_notebook_around_it():
-    "nbdev_test runs cells, so a name that only the notebook has would pass there and fail here."
-    import salnas
+def modules():
+    return sorted(p.stem for p in (ROOT / 'salnas').glob('*.py') if p.stem[0] != '_')
 
-    names = [m.name for m in pkgutil.iter_modules(salnas.__path__) if m.name != '_modidx']
-    assert {'data', 'metrics', 'space', 'supernet', 'training', 'selfkd'} <= set(names)
-    for name in names:
-        importlib.import_module(f'salnas.{name}')
+
+FIRST = """
+import importlib, os, sys
+# what the children get for nothing; not salnas
+import matplotlib.pyplot, numpy, pandas, scipy.ndimage, scipy.stats, torch, torchvision
+for name in sys.argv[1:]:
+    if (child := os.fork()) == 0:
+        module = importlib.import_module(f'salnas.{name}')
+        for public in getattr(module, '__all__', ()):
+            getattr(module, public)
+        os._exit(0)
+    if os.waitpid(child, 0)[1]:
+        sys.exit(f'salnas.{name} cannot be the first module that a program imports')
+"""
+
+
+def test_every_module_can_be_imported_first_and_has_what_it_lists():
+    "Two rooms that import each other work or fail by the order of imports; and nbdev_test runs cells, not the library."
+    assert {'data', 'metrics', 'space', 'supernet', 'training', 'selfkd'} <= set(modules())
+    run(sys.executable, '-c', FIRST, *modules(), cwd=ROOT)
+
+
+def imported(path):
+    "(line, module, name) of every name that a file of the library takes from another one."
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or '').startswith('salnas')):
+            for alias in node.names:
+                yield node.lineno, node.module or '', alias.name
+
+
+@pytest.mark.parametrize('name', modules())
+def test_a_room_keeps_its_private_names(name):
+    private = [f'{module}.{what}' for _, module, what in imported(ROOT / f'salnas/{name}.py') if what[0] == '_']
+    assert not private, f'salnas.{name} takes {private}: give them public names, or move them'
+
+
+@pytest.mark.parametrize('name', modules())
+def test_a_room_has_a_size_that_can_be_read(name):
+    lines = (ROOT / f'salnas/{name}.py').read_text().splitlines()
+    assert len(lines) <= 400, f'salnas.{name} has {len(lines)} lines: a wall is missing'
+    assert not [line for line in lines if len(line) > 120]
+
+
+def test_lines_are_short_statements_alone_and_imports_used():
+    run(BIN / 'ruff', 'check', '.', cwd=ROOT)
+    run(BIN / 'ruff', 'format', '--check', '.', cwd=ROOT)
 
 
 def test_the_library_needs_only_its_requirements():
@@ -125,6 +164,11 @@ def test_notebook_is_fit_to_be_read(path):
         )
 
 
+def test_the_sidebar_lists_every_notebook_once():
+    listed = re.findall(r'^ +- (\S+\.ipynb)$', (ROOT / 'nbs/sidebar.yml').read_text(), re.M)
+    assert sorted(listed) == sorted(str(p.relative_to(ROOT / 'nbs')) for p in NOTEBOOKS)
+
+
 def test_the_site_has_one_configuration():
     link = ROOT / 'nbs' / '_quarto.yml'
     assert (
@@ -134,62 +178,44 @@ def test_the_site_has_one_configuration():
     )
 
 
-def test_papermill_parameters_arrive(tmp_path):
-    "Without the `parameters` tag papermill runs the defaults and says nothing; so ask for something else than the defaults and look at what ran."
-    out = tmp_path / 'results'
-    run(
-        BIN / 'papermill',
-        ROOT / 'nbs/05_selfkd.ipynb',
-        tmp_path / 'ran.ipynb',
-        '--cwd',
-        ROOT / 'nbs',
-        '-p',
-        'profile',
-        'smoke',
-        '-p',
-        'epochs',
-        '1',
-        '-p',
-        'alpha',
-        '0.25',
-        '-p',
-        'seed',
-        '3',
-        '-p',
-        'output_dir',
-        out,
-        cwd=ROOT,
-    )
+PAPERMILL = 'papermill', '--no-progress-bar', '--log-level', 'ERROR'
+ROWS = 'none, largest|none, smallest|self-kd, largest|self-kd, smallest|centre bias|true density'.split('|')
+
+
+def test_papermill_parameters_arrive_and_results_go_to_runs(tree):
+    """Without the `parameters` tag papermill runs the defaults and says nothing.
+
+    So ask for something else than the defaults and look at what ran, from the root, without --cwd."""
+    (tree / 'runs').mkdir(exist_ok=True)
+    asked = dict(profile='smoke', epochs=1, alpha=0.25, seed=3)
+    options = [word for name, value in asked.items() for word in ('-p', name, value)]
+    run(BIN / PAPERMILL[0], *PAPERMILL[1:], 'nbs/05_selfkd.ipynb', 'runs/ran.ipynb', *options, cwd=tree)
+    out = tree / 'runs/05_selfkd'
     results = {r['model']: r for r in map(json.loads, (p.read_text() for p in out.glob('*/result.json')))}
-    assert {
-        'none, largest',
-        'none, smallest',
-        'self-kd, largest',
-        'self-kd, smallest',
-        'centre bias',
-        'true density',
-    } == set(results)
-    for r in results.values():
+    assert set(ROWS) == set(results)
+    for name, r in results.items():
+        facts = r['dataset'], r['edition'], r['protocol'], r['split'], r['experiment']
+        assert facts == ('popout', 'popout-1', 'native', 'test', '05_selfkd')
         assert (r['seed'], r['profile']) == (3, 'smoke')
         if r['cost']:
-            assert (r['parameters']['epochs'], r['parameters']['kd'].get('alpha')) == (
-                1,
-                0.25 if 'self-kd' in r['model'] else None,
-            )
-        assert (r['dataset'], r['edition'], r['protocol'], r['split'], r['experiment']) == (
-            'popout',
-            'popout-1',
-            'native',
-            'test',
-            '05_selfkd',
-        )
-        assert r['provenance']['versions']['torch'] and set(r['metrics']) == {
-            'CC',
-            'KLD',
-            'NSS',
-            'SIM',
-            'AUC',
-            'sAUC',
-            'IG',
-        }
+            alpha = 0.25 if 'self-kd' in name else None
+            assert (r['parameters']['epochs'], r['parameters']['kd'].get('alpha')) == (1, alpha)
+        assert r['provenance']['versions']['torch'] and list(r['metrics']) == 'CC KLD NSS SIM AUC sAUC IG'.split()
     assert len((out / 'none' / 'log.jsonl').read_text().splitlines()) == 1
+
+
+def test_the_main_notebook_finds_runs_from_everywhere(tree):
+    "Its parameters and its output folder, from the root with --cwd nbs, from nbs/, and outside of any checkout."
+    whole = nbformat.read(tree / 'nbs/05_selfkd.ipynb', 4)
+    short = nbformat.v4.new_notebook(metadata=whole.metadata)
+    starts = "dataset = 'popout'", 'output_dir = Path('
+    short.cells = [nbformat.v4.new_code_cell('from pathlib import Path\nfrom salnas.checkout import runs_folder')]
+    short.cells += [c for c in whole.cells if c.source.startswith(starts)]
+    assert len(short.cells) == 3
+    short.cells.append(nbformat.v4.new_code_cell("(output_dir / 'found').mkdir(parents=True)"))
+    file, elsewhere = tree.parent / 'short.ipynb', tree.parent / 'elsewhere'
+    nbformat.write(short, file)
+    elsewhere.mkdir()
+    for cwd, arguments, home in ((tree, ['--cwd', 'nbs'], tree), (tree / 'nbs', [], tree), (elsewhere, [], elsewhere)):
+        run(BIN / PAPERMILL[0], *PAPERMILL[1:], file, tree.parent / 'ran.ipynb', *arguments, cwd=cwd)
+        (home / 'runs/05_selfkd/found').rmdir()

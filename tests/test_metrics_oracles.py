@@ -1,4 +1,4 @@
-"""Every metric against formulas written down a second time (numpy, scipy, scikit-learn) and, where it is installed, against pysaliency.
+"""Every metric against formulas written a second time (numpy, scipy, scikit-learn) and, where it is there, pysaliency.
 
 Each test prints the largest disagreement it saw; `pytest -s` shows them.
 """
@@ -122,9 +122,7 @@ ORACLES = {
     ),
     'SIM, MATLAB form': (
         lambda p, g, f: M.sim(p, g, minmax=True),
-        lambda p, g, f: (
-            1 - np.abs(density_of((p - p.min()) / np.ptp(p)) - density_of((g - g.min()) / np.ptp(g))).sum() / 2
-        ),
+        lambda p, g, f: 1 - np.abs(density_of(p - p.min()) - density_of(g - g.min())).sum() / 2,
     ),
     'NSS, formula': (lambda p, g, f: M.nss(p, f), lambda p, g, f: standardised(p)[tuple(points(f))].mean()),
     'NSS, MATLAB form': (
@@ -147,10 +145,9 @@ def test_formulas(name, dtype):
 @pytest.mark.parametrize('dtype', DTYPES, ids=str)
 def test_bare_kld_is_scipys_relative_entropy(dtype):
     positive = 'smooth', 'noise', 'heavy', 'offset'
+    ours = lambda p, g, f: M.kld(p, g, eps=0)
     oracle = lambda p, g, f: rel_entr(density_of(g), density_of(p)).sum()
-    report(
-        f'KLD eps=0, scipy rel_entr, {dtype}', over_worlds(lambda p, g, f: M.kld(p, g, eps=0), oracle, dtype, positive)
-    )
+    report(f'KLD eps=0, scipy rel_entr, {dtype}', over_worlds(ours, oracle, dtype, positive))
 
 
 def scikit_auc(p, f, unfixated, weighted, negatives=None):
@@ -174,11 +171,8 @@ def test_auc_judd_is_scikit_learns(unfixated, weighted, dtype):
         (p,) = tensors(dtype, p)
         oracle = [scikit_auc(a.double().numpy(), b, unfixated, weighted) for a, b in zip(p, f)]
         disagreement = max(disagreement, worst(M.auc_judd(p, f, unfixated=unfixated, weighted=weighted), oracle))
-    report(
-        f'AUC, scikit-learn, unfixated={unfixated} weighted={weighted}, {dtype}',
-        disagreement,
-        1e-12 if dtype == torch.float64 else 1e-6,
-    )
+    name = f'AUC, scikit-learn, unfixated={unfixated} weighted={weighted}, {dtype}'
+    report(name, disagreement, 1e-12 if dtype == torch.float64 else 1e-6)
 
 
 def test_auc_without_fixated_negatives_is_scikit_learns_plain_call():
@@ -248,11 +242,10 @@ def test_cells_change_nothing(cells, monkeypatch):
 def test_any_scale_in_float32(scale):
     p, g, f = world(4, (50, 60), 80)
     p, g = (torch.tensor(m / m.max((1, 2), keepdims=True)).float() for m in (p, g))
-    tiny = scale < 1e-38  # subnormal numbers: three digits left
+    tolerance = 1e-2 if scale < 1e-38 else 1e-5  # of subnormal numbers three digits are left
+    plain = M.evaluate_maps(p, g, f, M.shuffled_negatives(f), g.mean(0))
     for name, score in M.evaluate_maps(p * scale, g, f, M.shuffled_negatives(f), g.mean(0)).items():
-        assert worst(score, M.evaluate_maps(p, g, f, M.shuffled_negatives(f), g.mean(0))[name]) < (
-            1e-2 if tiny else 1e-5
-        ), name
+        assert worst(score, plain[name]) < tolerance, name
 
 
 @pytest.mark.parametrize('dtype', DTYPES, ids=str)
@@ -275,15 +268,8 @@ def test_worst_images_never_touch_their_neighbours():
     spoiled[0][1, 2, 3], spoiled[1][2, 0, 0], spoiled[2][4] = np.nan, np.inf, 0
     clean = M.evaluate_maps(p, g, f, f.sum(0), g.mean(0))
     dirty = M.evaluate_maps(*spoiled, f.sum(0), g.mean(0))
-    for name, bad in {
-        'CC': [1, 2],
-        'KLD': [1, 2],
-        'SIM': [1, 2],
-        'NSS': [1, 4],
-        'AUC': [1, 4],
-        'sAUC': [1, 4],
-        'IG': [1, 4],
-    }.items():
+    by_density, by_place = ('CC', 'KLD', 'SIM'), ('NSS', 'AUC', 'sAUC', 'IG')
+    for name, bad in (dict.fromkeys(by_density, [1, 2]) | dict.fromkeys(by_place, [1, 4])).items():
         good = [i for i in range(6) if i not in bad]
         assert np.isnan(dirty[name][bad]).all() and np.allclose(dirty[name][good], clean[name][good], rtol=1e-12), name
 
@@ -293,12 +279,14 @@ def test_worst_images_never_touch_their_neighbours():
 
 @pytest.fixture(scope='module')
 def pysaliency():
-    "pysaliency, or a skip. Some versions import pkg_resources, which newer setuptools no longer have, only to find MATLAB scripts: a stub will do."
+    """pysaliency, or a skip.
+
+    Some versions import pkg_resources, which newer setuptools no longer have, only to find MATLAB scripts: a stub will
+    do."""
     with pytest.MonkeyPatch.context() as patch:
         if importlib.util.find_spec('pkg_resources') is None:
-            patch.setitem(
-                sys.modules, 'pkg_resources', types.SimpleNamespace(resource_string=None, resource_listdir=None)
-            )
+            stub = types.SimpleNamespace(resource_string=None, resource_listdir=None)
+            patch.setitem(sys.modules, 'pkg_resources', stub)
         if not hasattr(np, 'trapz'):
             patch.setattr(np, 'trapz', np.trapezoid, raising=False)  # renamed in numpy 2
         yield pytest.importorskip('pysaliency', exc_type=ImportError)
@@ -325,11 +313,9 @@ def test_pysaliency_metrics(name, dtype, pysaliency):
 def test_pysaliency_library_default_kld(pysaliency):
     from pysaliency.metrics import image_based_kl_divergence
 
+    ours = lambda p, g, f: M.kld(p, g, eps=0, floor=1e-20)
     oracle = lambda p, g, f: image_based_kl_divergence(p, g)
-    report(
-        'KLD, pysaliency library default',
-        over_worlds(lambda p, g, f: M.kld(p, g, eps=0, floor=1e-20), oracle, torch.float64),
-    )
+    report('KLD, pysaliency library default', over_worlds(ours, oracle, torch.float64))
 
 
 def test_pysaliency_all_constant_cases(pysaliency):
@@ -360,16 +346,14 @@ def test_pysaliency_auc_per_image(kind, pysaliency):
     disagreement = 0
     for seed, world_kind in WORLDS[:7]:
         p, g, f = world(seed, (24, 30), 40, world_kind)
-        rows, columns, images = (
-            np.concatenate(a) for a in zip(*[(*points(m), np.full(m.sum(), i)) for i, m in enumerate(f)])
-        )
+        looks = [(*points(m), np.full(m.sum(), i)) for i, m in enumerate(f)]
+        rows, columns, images = map(np.concatenate, zip(*looks))
         stimuli = pysaliency.Stimuli([np.full((24, 30, 3), i, np.uint8) for i in range(len(p))])
         fixations = pysaliency.Fixations.create_without_history(columns, rows, images)
         oracle = by_first_pixel(pysaliency, p).AUC_per_image(stimuli, fixations, nonfixations=kind)
-        ours = (
-            M.auc_shuffled(p, f, M.shuffled_negatives(f))
-            if kind == 'shuffled'
-            else M.auc_judd(p, f, unfixated=kind == 'unfixated')
-        )
+        if kind == 'shuffled':
+            ours = M.auc_shuffled(p, f, M.shuffled_negatives(f))
+        else:
+            ours = M.auc_judd(p, f, unfixated=kind == 'unfixated')
         disagreement = max(disagreement, worst(ours, oracle))
     report(f'AUC_per_image {kind}, pysaliency', disagreement)

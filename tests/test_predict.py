@@ -1,5 +1,7 @@
 """Prediction as a user meets it: the command in its own process, odd files, full folders."""
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -10,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from salnas import predict
+from salnas import exports, predict
 from salnas.data import popout
 from salnas.space import named_space
 from salnas.supernet import Supernet
@@ -36,9 +38,9 @@ def photo(tmp_path):
     return tmp_path / 'photo.jpg'
 
 
-def command(*arguments):
+def in_a_process(*arguments):
     run = subprocess.run(
-        [sys.executable, '-c', 'from salnas.predict import main; main()', *map(str, arguments)],
+        [sys.executable, '-c', 'from salnas.predict import predict_command; predict_command()', *map(str, arguments)],
         capture_output=True,
         text=True,
         env=os.environ | dict(PYTHONPATH=str(HERE)),
@@ -46,22 +48,30 @@ def command(*arguments):
     return run.returncode, run.stdout, run.stderr
 
 
+def command(*arguments):
+    "The same without a process of its own, which takes seconds to import torch."
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            predict.predict_command([str(a) for a in arguments])
+        except SystemExit as e:
+            code = e.code
+            if isinstance(code, str):
+                print(code, file=err)
+                code = 1
+    return code, out.getvalue(), err.getvalue()
+
+
 def test_command(tmp_path, photo, model_file):
     (tmp_path / 'empty.jpg').touch()
-    code, out, err = command(
-        photo, tmp_path / 'empty.jpg', tmp_path / 'none.png', '--model', model_file, '--out', tmp_path / 'out', '--npy'
-    )
+    pictures = photo, tmp_path / 'empty.jpg', tmp_path / 'none.png'
+    code, out, err = in_a_process(*pictures, '--model', model_file, '--out', tmp_path / 'out', '--npy')
     assert code == 1 and '1 maps in' in out and 'ms each' in out
-    assert (
-        len([l for l in err.splitlines() if l.startswith('salnas_predict: ')]) == 2
-        and 'empty.jpg' in err
-        and 'none.png' in err
-        and 'Traceback' not in err
-    )
+    assert len([l for l in err.splitlines() if l.startswith('salnas_predict: ')]) == 2
+    assert 'empty.jpg' in err and 'none.png' in err and 'Traceback' not in err
     assert sorted(f.name for f in (tmp_path / 'out').iterdir()) == ['photo.map.png', 'photo.npy', 'photo.overlay.png']
-    assert Image.open(tmp_path / 'out/photo.map.png').size == (320, 240) and np.load(
-        tmp_path / 'out/photo.npy'
-    ).sum() == pytest.approx(1, abs=1e-3)
+    assert Image.open(tmp_path / 'out/photo.map.png').size == (320, 240)
+    assert np.load(tmp_path / 'out/photo.npy').sum() == pytest.approx(1, abs=1e-3)
 
 
 def test_model_that_comes_along(tmp_path, photo):
@@ -73,13 +83,16 @@ def test_model_that_comes_along(tmp_path, photo):
     assert predict.PRETRAINED.stat().st_size < 10e6 and card['licence'] and card['metrics']['osie']['CC'] > 0.7
 
 
-@pytest.mark.parametrize(
-    'content, words', [(b'', 'damaged or no safetensors'), (b'<html>', 'damaged or no safetensors')]
-)
-def test_file_that_is_no_model(tmp_path, photo, content, words):
+@pytest.mark.parametrize('content', [b'', b'<html>'])
+def test_file_that_is_no_model(tmp_path, photo, content):
     (tmp_path / 'm.safetensors').write_bytes(content)
     code, out, err = command(photo, '--model', tmp_path / 'm.safetensors', '--out', tmp_path / 'out')
-    assert code == 1 and words in err and len(err.splitlines()) == 1 and not (tmp_path / 'out').exists()
+    assert (
+        code == 1
+        and 'damaged or no safetensors' in err
+        and len(err.splitlines()) == 1
+        and not (tmp_path / 'out').exists()
+    )
 
 
 def test_model_of_a_newer_format(tmp_path, model_file):
@@ -131,6 +144,70 @@ def test_same_names_from_two_folders(tmp_path, model_file):
         Image.fromarray(popout(n=2).read(0)).save(tmp_path / k / 'x.png')
     code, out, err = command(tmp_path / 'a', tmp_path / 'b', '--model', model_file, '--out', tmp_path / 'out')
     assert code == 0 and len(list((tmp_path / 'out').iterdir())) == 4
+
+
+def test_names_of_maps_are_unique(tmp_path, model_file):
+    "x/a.png, y/a.png and z/a-2.png: the second a must not take the name of the third picture."
+    files = [tmp_path / f for f in ('x/a.png', 'y/a.png', 'z/a-2.png')]
+    for k, file in enumerate(files):
+        file.parent.mkdir()
+        Image.fromarray(popout(n=3).read(k)).save(file)
+    code, out, err = command(*files, '--model', model_file, '--out', tmp_path / 'out', '--npy', '--no-png')
+    made = sorted((tmp_path / 'out').iterdir())
+    assert code == 0 and f'{len(made)} maps in' in out and len(made) == 3
+    assert 'a second a is written as a-2' in err and 'a second a-2 is written as a-2-2' in err
+    model = predict.SaliencyModel.load(model_file)
+    for file, name in zip(files, ('a', 'a-2', 'a-2-2')):
+        assert np.allclose(np.load(tmp_path / f'out/{name}.npy'), model.predict(file), atol=1e-8)
+
+
+@pytest.mark.parametrize('broken', ['picture', 'source'])
+def test_maps_come_before_the_error(model_file, broken):
+    "Of good, good, bad the first two are predicted, wherever in a batch the bad one would be."
+    good, model = popout(n=2).read(0), predict.SaliencyModel.load(model_file)
+
+    def pictures():
+        yield good
+        yield good
+        if broken == 'source':
+            raise OSError('the camera is gone')
+        yield b'no picture'
+        yield good
+
+    done = []
+    with pytest.raises((ValueError, OSError), match='given bytes|camera'):
+        for d in model.predict_many(pictures()):
+            done.append(d)
+    assert len(done) == 2 and all(d.shape == good.shape[:2] for d in done)
+    assert len(list(model.predict_many(iter([good] * 9)))) == 9 and list(model.predict_many([])) == []
+
+
+def test_network_of_the_caller_is_left_alone():
+    space = named_space('tiny')
+    net = Supernet(space, seed=0).extract(space.max()).half().train()
+    net.first.eval()  # a part that is frozen
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    modes = [m.training for m in net.modules()]
+    model = predict.SaliencyModel(net)
+    model.predict(popout(n=2).read(0))
+    exports.agreement(lambda images: np.zeros((len(images), 96, 128)), model.net.train(), (96, 128))
+    assert model.net.training and [m.training for m in net.modules()] == modes
+    assert all(torch.equal(v, before[k]) and v.dtype == before[k].dtype for k, v in net.state_dict().items())
+
+
+def test_device_is_where_it_computes(model_file, tmp_path, photo):
+    "`meta` computes shapes alone: everything but the last step, the way back to the processor, must happen there."
+    model, seen = predict.SaliencyModel.load(model_file, device='meta'), []
+    model._fast.register_forward_pre_hook(lambda _, x: seen.append(x[0].device.type))
+    with pytest.raises((NotImplementedError, RuntimeError), match='meta tensor'):
+        model.predict(photo)
+    assert seen == ['meta'] and model.device.type == 'meta' and model.net.mean.device.type == 'cpu'
+
+
+def test_absent_device_is_one_sentence(model_file, tmp_path, photo):
+    code, out, err = command(photo, '--model', model_file, '--out', tmp_path / 'out', '--device', 'cuda:99')
+    assert code == 1 and len(err.splitlines()) == 1 and not (tmp_path / 'out').exists()
+    assert err.startswith("salnas_predict: this machine has no device 'cuda:99': choose one of cpu")
 
 
 def test_half_precision_that_does_not_fit(tmp_path, model_file):

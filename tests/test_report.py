@@ -12,8 +12,8 @@ from salnas import report
 matplotlib.use('Agg')
 
 
-def write(folder, row, seed, shift=0.0, images=20, **more):
-    folder = folder / row / f'seed{seed}'
+def write(folder, name, seed, shift=0.0, images=20, **more):
+    folder = folder / name / f'seed{seed}'
     folder.mkdir(parents=True)
     names = [f'{k}.jpg' for k in range(images)]
     cc = np.random.default_rng(0).random(images) + shift
@@ -21,7 +21,7 @@ def write(folder, row, seed, shift=0.0, images=20, **more):
     table.to_csv(folder / 'per_image.csv')
     result = {
         'experiment': 'toy',
-        'model': f'{row}, largest',
+        'model': f'{name}, largest',
         'dataset': 'd',
         'edition': '',
         'protocol': 'native',

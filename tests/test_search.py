@@ -712,7 +712,7 @@ def test_a_committed_study_is_asked_again(name):
         'nsga2': NSGA2Search,
         'progressive': functools.partial(ProgressiveSearch, per_level=7),
     }
-    file = Path(__file__).parent.parent / 'results/search-osie' / f'{name}-0.jsonl'
+    file = Path(__file__).parent.parent / 'results/search-osie' / name / 'seed0/study.jsonl'
     header, *events = map(json.loads, file.read_text().splitlines())
     ends = {e['end']: e['changes'] for e in events if 'end' in e}
     s = kinds[name](SearchSpace.from_dict(header['header']['space']), seed=0, objectives=TWO)

@@ -15,7 +15,8 @@ import torch
 from salnas.data import SaliencyDataset, popout
 from salnas.selfkd import SelfKD, named_kd
 from salnas.space import alphanet_space, tiny_space
-from salnas.supernet import Supernet, _authors_names
+from salnas.pretrained import authors_names
+from salnas.supernet import Supernet
 from salnas.train import train_command
 from salnas.training import fit, load_checkpoint, named_profile
 
@@ -195,7 +196,7 @@ def test_the_published_recipe_runs(tmp_path):
     own, generator = reference.state_dict(), torch.Generator().manual_seed(0)
     state = {
         f'module.{theirs}': own[ours] * (1 + 0.1 * torch.rand(own[ours].shape, generator=generator))
-        for ours, theirs in _authors_names(reference.plan, decoder=False).items()
+        for ours, theirs in authors_names(reference.plan, decoder=False).items()
     }
     torch.save({'state_dict': state}, tmp_path / 'alphanet_pretrained.pth.tar')
     net = Supernet(alphanet_space(), seed=0).load_encoder(tmp_path / 'alphanet_pretrained.pth.tar')

@@ -1,10 +1,12 @@
-"Exports of the largest, the smallest and five random networks of two spaces, for pictures of both sizes: ONNX Runtime and OpenVINO against PyTorch."
+"""Exports of the largest, the smallest and five random networks of two spaces, for pictures of both sizes.
+
+ONNX Runtime and OpenVINO against PyTorch."""
 
 import numpy as np
 import pytest
 import torch
 
-from salnas import efficiency
+from salnas import efficiency, exports
 from salnas.data import load_dataset
 from salnas.space import named_space
 from salnas.supernet import Supernet
@@ -14,32 +16,24 @@ from salnas.training import calibrated
 @pytest.mark.parametrize('size', [(288, 384), (192, 256)])
 @pytest.mark.parametrize('name', ['alphanet', 'mobilenetv2'])
 def test_exports_agree(tmp_path, name, size):
-    pytest.importorskip('openvino'), pytest.importorskip('onnxscript')
+    pytest.importorskip('openvino')
+    pytest.importorskip('onnxscript')
     space, rng = named_space(name), np.random.default_rng(0)
     supernet, pictures = Supernet(space, seed=0), load_dataset('popout', size=size)
     images = torch.stack([pictures.image(k) for k in range(2)])
-    for which, arch in [
-        ('largest', space.max()),
-        ('smallest', space.min()),
-        *((f'random {i}', space.sample(rng)) for i in range(5)),
-    ]:
+    archs = {'largest': space.max(), 'smallest': space.min()}
+    archs |= {f'random {i}': space.sample(rng) for i in range(5)}
+    for which, arch in archs.items():
         net = calibrated(supernet, pictures, arch, 16)
-        efficiency.to_openvino(net, tmp_path / 'net.xml', size)  # by way of ONNX, which is checked too
-        efficiency.to_onnx(net, tmp_path / 'net.onnx', size)
-        found = {
-            k: efficiency.agreement(efficiency.load_exported(tmp_path / f, 1, p), net, size, images)
-            for k, f, p in (
-                ('onnx', 'net.onnx', 'fp32'),
-                ('openvino', 'net.xml', 'fp32'),
-                ('openvino bf16', 'net.xml', 'bf16'),
-            )
-        }
-        print(
-            f'{name} {size} {which}:',
-            '; '.join(f'{k} {a.max_abs:.1e}, CC {a.cc:.6f}' for k, a in found.items()),
-            flush=True,
-        )
-        assert found['onnx'].max_abs < 1e-4 and found['openvino'].max_abs < 1e-4 and found['openvino bf16'].cc > 0.98
+        exports.to_openvino(net, tmp_path / 'net.xml', size)  # by way of ONNX, which is checked too
+        exports.to_onnx(net, tmp_path / 'net.onnx', size)
+        files = {'onnx': ('net.onnx', 'fp32'), 'openvino': ('net.xml', 'fp32'), 'openvino bf16': ('net.xml', 'bf16')}
+        runs = {k: exports.load_exported(tmp_path / f, 1, p) for k, (f, p) in files.items()}
+        found = {k: exports.agreement(run, net, size, images) for k, run in runs.items()}
+        told = '; '.join(f'{k} {a.max_abs:.1e}, CC {a.cc:.6f}' for k, a in found.items())
+        print(f'{name} {size} {which}: {told}', flush=True)
+        assert found['onnx'].max_abs < 1e-4 and found['openvino'].max_abs < 1e-4
+        assert found['openvino bf16'].cc > 0.98
 
 
 def test_compiled_network_computes_the_same():

@@ -14,23 +14,32 @@ import pytest
 
 HERE = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(HERE)]
-import fake_archives as fake
+import fake_archives as fake  # noqa: E402
 
-from salnas import data, sources
+from salnas import data, sources  # noqa: E402
 
-# what runs in the process that is killed: a set of 400 pictures in OSIE's layout, downloaded from a slow server, then verified
+# what runs in the process that is killed: a set of 400 pictures in OSIE's layout, downloaded from a slow server, then
+# verified
 CODE = '''
 import sys
 from dataclasses import replace
 sys.path[:0] = [{tests!r}]
 import fake_archives as fake
 from salnas import sources
-source = replace(sources.source_of('osie'), expected=dict(images=400, viewers=3), published={{}}, megabytes=1, authors=dict(n_train=300, sigma_px=16, offset=1.),
-    files=(sources.File('osie.zip', ({url!r},), digest={digest!r}),))
-print('started', flush=True)
-sources.get('osie', (), {root!r}, overwrite={overwrite}, quiet=True, source=source, say=lambda s: print(s, flush=True))
+file = sources.File('osie.zip', ({url!r},), digest={digest!r})
+counts = dict(expected=dict(images=400, viewers=3), published={{}})
+authors = dict(n_train=300, sigma_px=16, offset=1.0)
+source = replace(sources.source_of('osie'), files=(file,), megabytes=1, authors=authors, **counts)
+
+
+def say(line):
+    print(line, flush=True)
+
+
+say('started')
+sources.get('osie', (), {root!r}, overwrite={overwrite}, quiet=True, source=source, say=say)
 sources.verify('osie', {root!r})
-print('verified', flush=True)
+say('verified')
 '''
 
 
@@ -72,7 +81,7 @@ def test_kill_9_at_random_moments(tmp_path, overwrite):
         overwrite=overwrite,
     )
 
-    def start():  # returns when the modules are loaded, so that kills fall into the work
+    def started():  # returns when the modules are loaded, so that kills fall into the work
         p = subprocess.Popen(
             [sys.executable, '-c', code],
             stdout=subprocess.PIPE,
@@ -82,7 +91,7 @@ def test_kill_9_at_random_moments(tmp_path, overwrite):
         assert p.stdout.readline() == 'started\n'
         return p
 
-    process, began = start(), time.perf_counter()
+    process, began = started(), time.perf_counter()
     assert process.wait() == 0  # as long as it takes when left alone; and what is replaced below
     length, rng, left = time.perf_counter() - began, random.Random(int(overwrite)), []
     for k in range(10):
@@ -90,26 +99,24 @@ def test_kill_9_at_random_moments(tmp_path, overwrite):
             shutil.rmtree(root / 'osie', ignore_errors=True)
         if k % 2 == 0:
             shutil.rmtree(root / '.downloads', ignore_errors=True)  # from the start; else from what is there
-        process = start()
+        process = started()
         time.sleep(rng.uniform(0, length * (1 if k % 2 == 0 else 0.5)))
         process.kill()
         process.wait()
         left.append(sorted(f.name for f in root.iterdir() if f.name != '.downloads'))
         if (root / 'osie').exists():  # then it is whole
-            assert (
-                len(data.load_recording('osie', root)) == 400
-                and sources.verify('osie', root).set_index('check').ok[['checksums', 'files', 'picture sizes']].all()
-            )
+            assert len(data.load_recording('osie', root)) == 400
+            assert sources.verify('osie', root).set_index('check').ok[['checksums', 'files', 'picture sizes']].all()
         else:
             with pytest.raises(FileNotFoundError):
                 data.load_recording('osie', root)
     print(f'{length:.1f} s of work; left by the kills:', *left, sep='\n  ')
     assert overwrite or any('osie' not in names for names in left)  # some of them came in time
-    assert start().wait() == 0
-    assert {n: len(planted[n]) for n in planted} == {
-        n: int((data.load_recording('osie', root).image_id == i).sum()) for i, n in enumerate(sorted(planted))
+    assert started().wait() == 0
+    recording = data.load_recording('osie', root)
+    assert {n: len(rows) for n, rows in planted.items()} == {
+        n: int((recording.image_id == i).sum()) for i, n in enumerate(sorted(planted))
     }
-    assert sorted(f.name for f in root.iterdir()) == ['.downloads', 'osie'] and not list(
-        (root / '.downloads').rglob('*.part')
-    )
+    assert sorted(f.name for f in root.iterdir()) == ['.downloads', 'osie']
+    assert not list((root / '.downloads').rglob('*.part'))
     server.shutdown()
