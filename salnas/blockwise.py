@@ -13,7 +13,7 @@ from numbers import Integral
 
 import numpy as np
 
-from .neighbours import shrunk, swaps
+from .neighbours import frame, shrunk, swaps
 from .space import Arch, SearchSpace
 from .strategy import AtMost, History, Strategy, Trial
 
@@ -30,8 +30,8 @@ def _option(arch, i):
 
 
 def _built(frame, options):
-    "The architecture of a frame (resolution, widths) and one option per stage."
-    return Arch(frame[0], frame[1], *zip(*[o[1:] for o in options]))
+    "The architecture of a frame (resolution, widths, perhaps stride) and one option per stage."
+    return Arch(frame[0], frame[1], *zip(*[o[1:] for o in options]), *frame[2:])
 
 
 @dataclass(frozen=True)
@@ -47,24 +47,24 @@ class Ratings:
 
     def __call__(self, arch: Arch) -> float:
         "The sum; ValueError when a part is not rated."
-        keys, frame = [(i, _option(arch, i)) for i in range(1, len(arch.depth) + 1)], (arch.resolution, arch.width)
-        if missing := [k for k in keys if k not in self.options] + [frame] * (
-            bool(self.frames) and frame not in self.frames
+        keys, place = [(i, _option(arch, i)) for i in range(1, len(arch.depth) + 1)], frame(arch)
+        if missing := [k for k in keys if k not in self.options] + [place] * (
+            bool(self.frames) and place not in self.frames
         ):
             raise ValueError(f'not rated: {missing[0]} of {arch}')
-        return self.frames.get(frame, 0.0) + sum(self.options[k] for k in keys)
+        return self.frames.get(place, 0.0) + sum(self.options[k] for k in keys)
 
     def to_dict(self) -> dict:
         "Lists, ready for JSON."
         return {
             'options': [[i, list(o), r] for (i, o), r in self.options.items()],
-            'frames': [[n, list(w), r] for (n, w), r in self.frames.items()],
+            'frames': [[n, list(w), r, *stride] for (n, w, *stride), r in self.frames.items()],
         }
 
     @classmethod
     def from_dict(cls, d: Mapping):  # what `to_dict` gave, also after a round trip through JSON
         "The ratings of a dict."
-        return cls(*({(n, tuple(o)): r for n, o, r in d[k]} for k in ('options', 'frames')))
+        return cls(*({(n, tuple(o), *more): r for n, o, r, *more in d[k]} for k in ('options', 'frames')))
 
 # %% ../nbs/09_blockwise.ipynb #85582702
 def _ratings(found):
@@ -135,9 +135,9 @@ class Traversal:
             if not 1 <= i <= len(table):
                 raise ValueError(f'stages of {space.name!r} are 1 to {len(table)}, rated is {(i, option)}')
             table[i - 1].setdefault(option[0], []).append((option, float(r)))
-        frames = ratings.frames or {
-            (r, (max(space.first), *w)): 0.0 for r in space.resolutions for w in product(*map(sorted, table))
-        }
+        choices = product(space.resolutions, product(*map(sorted, table)), space.strides)
+        every = ((r, (max(space.first), *w), *([s] if s > 1 else [])) for r, w, s in choices)
+        frames = ratings.frames or dict.fromkeys(every, 0.0)
         for key, r in sorted(frames.items()):
             if not all(w in t for w, t in zip(key[1][1:], table)):
                 continue
@@ -203,9 +203,9 @@ def _bases(space, constraint, seed, attempts=16):
     "(the network to swap options into, the smallest of its widths): the largest; else of some ways to make it affordable one that stays large and leaves room for swaps."
     top, rng, least = space.max(), np.random.default_rng(seed), space.min()
     if constraint is None or constraint.allows(top):
-        return top, replace(least, resolution=top.resolution, width=top.width)
+        return top, replace(least, resolution=top.resolution, width=top.width, stride=top.stride)
     bases = dict.fromkeys(shrunk(space, top, constraint, rng) for _ in range(attempts))
-    pairs = [(b, replace(least, resolution=b.resolution, width=b.width)) for b in bases]
+    pairs = [(b, replace(least, resolution=b.resolution, width=b.width, stride=b.stride)) for b in bases]
     return max(pairs, key=lambda p: constraint.cost(p[0]) * sum(map(constraint.allows, swaps(space, p[1]).values())))
 
 # %% ../nbs/09_blockwise.ipynb #d3c205da

@@ -58,7 +58,7 @@ def walk(
     full = at = fitted_size(size, p.resolution)
     yield Piece('first', 'first', p.first, at)
     at = strided(at, p.first.stride)
-    skips = [at]
+    skips = [at] if 0 in p.skips else []
     for i, blocks in enumerate(p.stages, 1):
         for j, b in enumerate(blocks):
             yield Piece(f'stage {i}', str(j), b, at)
@@ -66,7 +66,7 @@ def walk(
         if i in p.skips:
             skips.append(at)
     yield Piece('head', 'head', p.head, at)
-    ups = [*reversed(skips), full, None, None]
+    ups = [*reversed(skips), *((full, None, None) if p.stride == 1 else (None, full))]
     for i, (spec, up) in enumerate(zip(p.decoder, ups)):
         yield Piece('decoder', str(i), spec, at, up)
         at = up or at
@@ -145,7 +145,7 @@ class Pricer:
             ('first', r, w[0]),
             *stages,
             ('head', r, w[-1]),
-            ('decoder', r, w[0], w[1], w[-1], *(w[i] for i in self._skips)),
+            ('decoder', r, a.stride, w[0], w[1], w[-1], *(w[i] for i in self._skips)),
         ]
 
     def __call__(self, arch: Arch) -> tuple[int, int]:

@@ -14,7 +14,7 @@ import numpy as np
 from .space import Arch, SearchSpace
 
 # %% auto #0
-__all__ = ['steps_up', 'every_arch', 'shrunk', 'one_mutation', 'expansions', 'swaps']
+__all__ = ['steps_up', 'every_arch', 'shrunk', 'one_mutation', 'expansions', 'frame', 'swaps']
 
 # %% ../nbs/workshop/neighbours.ipynb #8aff42bb
 def steps_up(
@@ -90,12 +90,19 @@ def expansions(
         yield space.arch(values)
 
 # %% ../nbs/workshop/neighbours.ipynb #c0c0eb69
+def frame(arch: Arch) -> tuple:  # (resolution, widths) and, unless it is 1, the decoder's stride
+    "What of an architecture its stages share."
+    return arch.resolution, arch.width, *([arch.stride] if arch.stride > 1 else [])
+
+
 def swaps(
     space: SearchSpace,
     base: Arch,  # of that space
 ) -> dict[tuple, Arch]:
-    "`base` with each option of one stage, its width kept, under (stage, option); and with each resolution, under (0, frame)."
-    found = {(0, (r, base.width)): replace(base, resolution=r) for r in space.resolutions}
+    """`base` with each option of one stage, its width kept, under (stage, option); and with each resolution and each
+    stride, under (0, frame)."""
+    others = [replace(base, resolution=r) for r in space.resolutions] + [replace(base, stride=s) for s in space.strides]
+    found = {(0, frame(a)): a for a in others}
     genes = ('depth', 'kernel_size', 'expand_ratio')
     for i, stage in enumerate(space.stages, 1):
         for chosen in product(stage.depth, stage.kernel_size, stage.expand_ratio):

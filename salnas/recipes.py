@@ -30,7 +30,7 @@ from salnas.search import (
     search,
 )
 from .selfkd import named_kd
-from .space import Arch, named_space
+from .space import SPACES, Arch, named_space
 from .supernet import Subnet, Supernet, macs, parameters
 from salnas.training import (
     Settings,
@@ -154,16 +154,18 @@ def alone(
     encoder_sha256: str = '',  # of the file
     input_mean: float | None = None,  # of the inputs those weights were trained on; None: the encoder's own
     input_std: float | None = None,  # likewise
-    encoder_file: str = '',  # path, or a name that `load_encoder` knows
+    encoder_folder: str = '',  # where a file of that name lies; other names `load_encoder` knows
     data_root: str = '',
 ):
     "Train one network on the training parts of several sets, and score it on a part of each."
     chosen, options = _settings(settings), {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
-    network_space = named_space(space, **options)
+    network_space = SPACES[space](**options)
     arch = replace(network_space.max(), **genes)
     parts = {n: dict(zip(PARTS, _parts(n, e, chosen.size, data_root))) for n, e in datasets.items()}
     train, val = JoinedDataset(*(p['train'] for p in parts.values())), next(iter(parts.values()))['val']
-    net = _supernet(network_space, seed, encoder_file, encoder_sha256, input_mean, input_std).extract(arch)
+    file = Path(encoder_folder, encoder)
+    weights = str(file) if encoder and file.is_file() else encoder
+    net = _supernet(network_space, seed, weights, encoder_sha256, input_mean, input_std).extract(arch)
     log = fit(net, train, val, None, chosen, seed, folder, progress=False, resume=True)
     facts = dict(space=space, options=options, genes=genes, encoder=encoder, encoder_sha256=encoder_sha256)
     facts |= dict(input_mean=input_mean, input_std=input_std, trained_on=train.name, arch=arch.to_dict(), **settings)

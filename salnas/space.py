@@ -5,14 +5,14 @@
 # %% ../nbs/02_space.ipynb #16580acf
 from __future__ import annotations
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from math import prod
 
 import numpy as np
 
 # %% auto #0
-__all__ = ['SPACES', 'Arch', 'Stage', 'Gene', 'SearchSpace', 'alphanet_space', 'mobilenetv2_space', 'tiny_space', 'named_space',
-           'make_divisible', 'ConvSpec', 'BlockSpec', 'Plan', 'plan']
+__all__ = ['LITE', 'SPACES', 'Arch', 'Stage', 'Gene', 'SearchSpace', 'alphanet_space', 'mobilenetv2_space', 'lite_space',
+           'tiny_space', 'named_space', 'plan', 'Plan', 'ConvSpec', 'BlockSpec', 'make_divisible']
 
 # %% ../nbs/02_space.ipynb #2d94961a
 @dataclass(frozen=True)
@@ -20,16 +20,19 @@ class Arch:
     """One architecture: an immutable, hashable value of Python ints.
 
     `width` has one entry more than `depth`, `kernel_size` and `expand_ratio`: its first is the first convolution's.
-    Lists, arrays and NumPy integers are accepted and converted; a fraction or a wrong length is a ValueError."""
+    Lists, arrays and NumPy integers are accepted and converted; a fraction or a wrong length is a ValueError. A stride
+    of 1, the paper's, is not mentioned: files without it read as 1."""
 
     resolution: int  # long side of the network's input, pixels
     width: tuple[int, ...]  # output channels of the first convolution and of each stage
     depth: tuple[int, ...]  # blocks per stage
     kernel_size: tuple[int, ...]  # side of the depthwise kernels per stage
     expand_ratio: tuple[int, ...]  # hidden channels over input channels per stage
+    stride: int = field(default=1, hash=False)  # of the decoder's last layers: 1, 2 or 4
 
     def __post_init__(self):
-        object.__setattr__(self, 'resolution', _whole(self.resolution, 'resolution'))
+        for name in ('resolution', 'stride'):
+            object.__setattr__(self, name, _whole(getattr(self, name), name))
         for name in ('width', 'depth', 'kernel_size', 'expand_ratio'):
             object.__setattr__(self, name, tuple(_whole(v, name) for v in getattr(self, name)))
         n = len(self.depth)
@@ -40,16 +43,22 @@ class Arch:
                 f'got {lengths[0] + 1}, {lengths[1]}, {lengths[2]} and {lengths[3]}'
             )
 
+    def __repr__(self):
+        return f'Arch({", ".join(f"{k}={v}" for k, v in self._said().items())})'
+
+    def _said(self):
+        return {k: v for k, v in asdict(self).items() if (k, v) != ('stride', 1)}
+
     def to_dict(self) -> dict:
         "The genes as a dict of ints and lists, ready for JSON; `from_dict` reads it back."
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in self._said().items()}
 
     @classmethod
     def from_dict(cls, genes: Mapping):  # what `to_dict` gave
         "The architecture of a dict. Missing or unknown keys are a ValueError."
         names = {f.name for f in fields(cls)}
-        if set(genes) != names:
-            raise ValueError(f'an Arch has exactly the keys {sorted(names)}, got {sorted(genes)}')
+        if set(genes) | {'stride'} != names:
+            raise ValueError(f'an Arch has exactly the keys {sorted(names)} (stride may lack), got {sorted(genes)}')
         return cls(**genes)
 
     @classmethod
@@ -57,9 +66,10 @@ class Arch:
         """The architecture of a dict in the naming of SalNAS's and AlphaNet's code.
 
         Their `width` has one entry more, for a layer that SalNAS removed: it never has an effect and is dropped."""
-        if missing := [f.name for f in fields(cls) if f.name not in genes]:
+        names = [f.name for f in fields(cls) if f.name != 'stride']
+        if missing := [name for name in names if name not in genes]:
             raise ValueError(f'the dict of an architecture lacks {missing}')
-        genes = {f.name: genes[f.name] for f in fields(cls)}
+        genes = {name: genes[name] for name in names}
         return cls(**{**genes, 'width': genes['width'][: len(genes['depth']) + 1]})
 
 
@@ -88,7 +98,7 @@ class Gene(Sequence):
 
     Its `name` is its kind and stage: `'resolution'`, `'width0'` (the first convolution's), `'depth3'`."""
 
-    kind: str  # a field of `Arch`: 'resolution', 'width', 'depth', 'kernel_size' or 'expand_ratio'
+    kind: str  # a field of `Arch`: 'resolution', 'width', 'depth', 'kernel_size', 'expand_ratio' or 'stride'
     stage: int | None  # 1 for the first stage, 0 for the first convolution, None for the whole network
     choices: tuple[int, ...]  # the values it may take, in the order in which the space lists them
 
@@ -98,8 +108,8 @@ class Gene(Sequence):
 
     @property
     def by_cost(self) -> tuple[int, ...]:
-        "The choices from the cheapest to the dearest."
-        return tuple(sorted(self.choices))
+        "The choices from the cheapest to the dearest: a decoder is cheaper the larger its stride."
+        return tuple(sorted(self.choices, reverse=self.kind == 'stride'))
 
     def __len__(self):
         return len(self.choices)
@@ -115,7 +125,10 @@ class SearchSpace:
     `head` is `('factor', n)`: the last 1x1 convolution has n times the last stage's width; or `('width', n)`: it has
     n channels. `shortcut` is `'every'`: each block adds its input, average-pooled and projected by a 1x1 convolution
     where shapes differ (AttentiveNAS); or `'identity'`: only blocks after the first of a stage add their input
-    (MobileNetV2)."""
+    (MobileNetV2). With `strides` of (1,) alone the decoder's stride is no gene, and nothing mentions it.
+    `padding` is that of convolutions with stride 2: `'centred'`, by half the kernel; or `'same'`, TensorFlow's rule,
+    which depends on the input's size. `output` is `'sigmoid'`, each pixel by itself; or `'softmax'`: the map is a
+    density over the picture, scaled to a maximum of 1."""
 
     name: str  # for messages, checkpoints and result files
     first: tuple[int, ...]  # choices of the first convolution's width
@@ -124,6 +137,21 @@ class SearchSpace:
     shortcut: str  # 'every' or 'identity'
     resolutions: tuple[int, ...]  # choices of the input's long side, pixels
     act: str = 'swish'  # activation of first convolution, head and decoder
+    strides: tuple[int, ...] = (1,)  # choices of the decoder's stride: of 1, 2 and 4
+    decoder: tuple[int, ...] | None = None  # its widths, from the smallest size to 1; None: tied to the encoder's
+    output: str = 'sigmoid'  # how logits become maps: 'sigmoid' or 'softmax'
+    padding: str = 'centred'  # 'centred' or 'same'
+    bn_eps: float = 1e-5  # what the encoder's batch norms add to a variance
+
+    def __post_init__(self):
+        for name, choices in (('output', ('sigmoid', 'softmax')), ('padding', ('centred', 'same'))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f'{name} must be one of {", ".join(choices)}, got {getattr(self, name)!r}')
+        sizes = 2 + sum(s.stride == 2 for s in self.stages)
+        if self.decoder is not None and len(self.decoder) != sizes:
+            raise ValueError(f'a decoder of {self.name!r} has {sizes} widths, one per size, got {len(self.decoder)}')
+        if not self.strides or not set(self.strides) <= {1, 2, 4}:
+            raise ValueError(f'strides must be some of 1, 2 and 4, got {self.strides}')
 
     @property
     def genes(self) -> dict[str, Gene]:
@@ -131,20 +159,23 @@ class SearchSpace:
         genes = [Gene('resolution', None, self.resolutions), Gene('width', 0, self.first)]
         for kind in ('width', 'depth', 'kernel_size', 'expand_ratio'):
             genes += [Gene(kind, i, getattr(s, kind)) for i, s in enumerate(self.stages, 1)]
+        if self.strides != (1,):
+            genes.append(Gene('stride', None, self.strides))
         return {g.name: g for g in genes}
 
     def values(self, arch: Arch) -> tuple[int, ...]:
         "The value of each gene of `arch`, in the order of `genes`."
-        return (arch.resolution, *arch.width, *arch.depth, *arch.kernel_size, *arch.expand_ratio)
+        values = arch.resolution, *arch.width, *arch.depth, *arch.kernel_size, *arch.expand_ratio
+        return values if self.strides == (1,) else (*values, arch.stride)
 
     def arch(self, values: Sequence[int]) -> Arch:  # one per gene, in the order of `genes`
         "The architecture with these values, the inverse of `values`. It does not check the choices."
-        n = len(self.stages)
-        if len(values) != 4 * n + 2:
-            raise ValueError(f'the space {self.name!r} has {4 * n + 2} genes, got {len(values)} values')
-        cuts = np.cumsum([1, n + 1, n, n])
-        parts = [tuple(values[i:j]) for i, j in zip((0, *cuts), (*cuts, len(values)))]
-        return Arch(parts[0][0], *parts[1:])
+        n, genes = len(self.stages), len(self.genes)
+        if len(values) != genes:
+            raise ValueError(f'the space {self.name!r} has {genes} genes, got {len(values)} values')
+        cuts = np.cumsum([1, n + 1, n, n, n])
+        parts = [tuple(values[i:j]) for i, j in zip(cuts, cuts[1:])]
+        return Arch(values[0], *parts, *values[cuts[-1] :])
 
     def sample(self, rng: np.random.Generator) -> Arch:
         "An architecture with every gene drawn uniformly and independently."
@@ -168,11 +199,11 @@ class SearchSpace:
         return self.arch([x if rng.random() < 0.5 else y for x, y in zip(self.values(a), self.values(b))])
 
     def min(self) -> Arch:
-        "The architecture with the smallest choice of every gene."
+        "The architecture with the cheapest choice of every gene: the smallest, but for the stride."
         return self.arch([g.by_cost[0] for g in self.genes.values()])
 
     def max(self) -> Arch:
-        "The architecture with the largest choice of every gene."
+        "The architecture with the dearest choice of every gene: the largest, but for the stride."
         return self.arch([g.by_cost[-1] for g in self.genes.values()])
 
     def size(self) -> int:
@@ -203,10 +234,13 @@ class SearchSpace:
         for gene, v in zip(self.genes.values(), self.values(arch)):
             if v not in gene.choices:
                 return f'{gene.name} is {v}, the choices are {list(gene)}'
+        if arch.stride not in self.strides:
+            return f'stride is {arch.stride}, the choices are {list(self.strides)}'
 
     def to_dict(self) -> dict:
-        "The table as nested dicts and lists, ready for JSON."
-        return asdict(self)
+        "The table as nested dicts and lists, ready for JSON; of the fields with a default only those that differ."
+        same = {f.name for f in fields(self) if f.name not in ('name', 'act') and getattr(self, f.name) == f.default}
+        return {k: v for k, v in asdict(self).items() if k not in same}
 
     @classmethod
     def from_dict(cls, table: Mapping):  # what `to_dict` gave, also after a round trip through JSON
@@ -217,6 +251,7 @@ class SearchSpace:
 # %% ../nbs/02_space.ipynb #a3819e85
 def alphanet_space(
     resolutions: tuple[int, ...] = (256, 384),  # long sides of the input, pixels: 192x256 and 288x384
+    strides: tuple[int, ...] = (1,),  # of the decoder: some of 1, 2 and 4
 ) -> SearchSpace:
     "The space of SalNAS (arXiv 2407.20062): AlphaNet's encoder with a decoder tied to it."
     d3, k = (3, 4, 5, 6), (3, 5)
@@ -236,11 +271,13 @@ def alphanet_space(
         ('factor', 6),
         'every',
         tuple(resolutions),
+        strides=tuple(strides),
     )
 
 # %% ../nbs/02_space.ipynb #16a13415
 def mobilenetv2_space(
     resolutions: tuple[int, ...] = (192, 256),  # long sides of the input, pixels
+    strides: tuple[int, ...] = (1,),  # of the decoder: some of 1, 2 and 4
 ) -> SearchSpace:
     "A space around MobileNetV2 1.0 (arXiv 1801.04381, Table 2): its largest network but for the larger kernels."
     k, t = (3, 5), (3, 4, 6)
@@ -260,12 +297,44 @@ def mobilenetv2_space(
         ('width', 1280),
         'identity',
         tuple(resolutions),
+        strides=tuple(strides),
         act='relu6',
     )
+
+# %% ../nbs/02_space.ipynb #99f01dd6
+_WIDTHS = (16,), (16, 24), (32, 40, 48), (64, 80, 88), (96, 112, 120), (160, 192, 208), (240, 320, 352)
+_DEEP = (1, 3, 3, 4, 4, 5, 1)
+LITE = {  # the published networks: widths and depths of their stages
+    'lite0': ((16, 24, 40, 80, 112, 192, 320), (1, 2, 2, 3, 3, 4, 1)),
+    'lite1': ((16, 24, 40, 80, 112, 192, 320), _DEEP),
+    'lite2': ((16, 24, 48, 88, 120, 208, 352), _DEEP),
+}
+
+
+def lite_space(
+    resolutions: tuple[int, ...] = (192, 256, 320, 384),  # long sides of the input, pixels
+    strides: tuple[int, ...] = (1, 2, 4),  # of the decoder: some of 1, 2 and 4
+    base: str = 'lite0',  # the encoder of the largest network: 'lite0', 'lite1' or 'lite2'
+    decoder: tuple[int, ...] | None = (128, 64, 48, 32, 24, 16),  # widths at sizes 1/32 to 1; None: as the encoder's
+    output: str = 'sigmoid',  # or 'softmax'
+) -> SearchSpace:
+    "A space around EfficientNet-Lite, whose `base` is the encoder of the largest network."
+    if base not in LITE:
+        raise ValueError(f'unknown base {base!r}: choose one of {", ".join(LITE)}')
+    table = []
+    for i, (width, depth) in enumerate(zip(*LITE[base])):
+        widths = tuple(w for w in _WIDTHS[i] if w <= width)
+        depths = tuple(range(min(depth, 1 + (i in (3, 4, 5))), depth + 1))
+        kernels, expand = (3, 5) if i in (2, 4, 5) else (3,), (3, 4, 6) if i else (1,)
+        table.append(Stage(widths, depths, kernels, expand, 2 if i in (1, 2, 3, 5) else 1, act='relu6'))
+    own = dict(strides=tuple(strides), decoder=decoder and tuple(decoder), output=output, padding='same', bn_eps=1e-3)
+    head = 'width', 1280
+    return SearchSpace('lite', (24, 32), tuple(table), head, 'identity', tuple(resolutions), act='relu6', **own)
 
 # %% ../nbs/02_space.ipynb #e88a4198
 def tiny_space(
     resolutions: tuple[int, ...] = (64, 96),  # long sides of the input, pixels
+    strides: tuple[int, ...] = (1,),  # of the decoder: some of 1, 2 and 4
 ) -> SearchSpace:
     "A miniature of the paper's space for lessons and tests."
     d, k, t = (1, 2), (3, 5), (2, 4)
@@ -282,129 +351,31 @@ def tiny_space(
         ('factor', 2),
         'every',
         tuple(resolutions),
+        strides=tuple(strides),
     )
 
 # %% ../nbs/02_space.ipynb #e47466da
-SPACES = {'alphanet': alphanet_space, 'mobilenetv2': mobilenetv2_space, 'tiny': tiny_space}
+SPACES = {'alphanet': alphanet_space, 'mobilenetv2': mobilenetv2_space, 'lite': lite_space, 'tiny': tiny_space}
 
 
 def named_space(
-    name: str,  # 'alphanet', 'mobilenetv2' or 'tiny'
+    name: str,  # 'alphanet', 'mobilenetv2', 'lite' or 'tiny'
     resolutions: tuple[int, ...] | None = None,  # long sides of the input, pixels; None: the space's own
+    strides: tuple[int, ...] | None = None,  # of the decoder; None: the space's own
 ) -> SearchSpace:
     "The space of that name; an unknown name is a ValueError that lists the valid ones."
     if name not in SPACES:
         raise ValueError(f'unknown space {name!r}: choose one of {", ".join(SPACES)}')
-    return SPACES[name]() if resolutions is None else SPACES[name](resolutions)
+    given = dict(resolutions=resolutions, strides=strides)
+    return SPACES[name](**{k: v for k, v in given.items() if v is not None})
 
-# %% ../nbs/02_space.ipynb #49df3292
-def make_divisible(
-    v: float,  # wished number of channels
-    divisor: int = 8,  # what the result is a multiple of
-) -> int:
-    "The multiple of `divisor` nearest to `v`, at least `divisor` and 0.9 `v` (the rule of the MobileNet papers' code)."
-    n = max(divisor, int(v + divisor / 2) // divisor * divisor)
-    return n + divisor if n < 0.9 * v else n
-
-# %% ../nbs/02_space.ipynb #f1d7edd8
-@dataclass(frozen=True)
-class ConvSpec:
-    "A convolution with batch norm and, unless `act` is empty, an activation. Depthwise: one filter per channel."
-
-    cin: int  # input channels
-    cout: int  # output channels
-    kernel: int = 1  # side of the kernel, odd; padding is kernel // 2
-    stride: int = 1
-    depthwise: bool = False
-    act: str = ''  # '', 'swish' or 'relu6'
+# %% ../nbs/02_space.ipynb #fe4de987
+_all_ = ['plan', 'Plan', 'ConvSpec', 'BlockSpec', 'make_divisible']  # in salnas.plans, which imports this module
 
 
-@dataclass(frozen=True)
-class BlockSpec:
-    "An inverted bottleneck: expand, depthwise, squeeze-and-excitation, project, and what is added at the end."
+def __getattr__(name):
+    if name in _all_:
+        from salnas import plans
 
-    expand: ConvSpec | None  # 1x1; None when the expand ratio is 1
-    depthwise: ConvSpec
-    se: int  # hidden channels of squeeze-and-excitation, 0 for none
-    project: ConvSpec  # 1x1 without activation
-    residual: bool  # whether the block's input is added to its output
-    shortcut: ConvSpec | None  # plain 1x1 convolution on the added input; None: the input itself
-    drop: float = 0.0  # this block's share of the drop-connect rate, 0 where it never applies
-
-
-@dataclass(frozen=True)
-class Plan:
-    "Every layer of one network, in the order of computation."
-
-    resolution: int  # long side of the network's input, pixels
-    first: ConvSpec
-    stages: tuple[tuple[BlockSpec, ...], ...]
-    head: ConvSpec
-    skips: tuple[int, ...]  # stages whose output the decoder takes (0: the first convolution), largest size first
-    decoder: tuple[ConvSpec, ...]
-
-# %% ../nbs/02_space.ipynb #3ffaf526
-def _skips(space):
-    "The first convolution, then the last stage at each further size but the smallest."
-    ends = [i for i, s in enumerate(space.stages) if s.stride == 2]  # stage i (0-based) halves: number i ends a size
-    return (0, *ends[1:])
-
-
-def _block(cin, cout, stage, stride, kernel, ratio, residual, shortcut, drop):
-    hidden = cin if ratio == 1 else make_divisible(round(cin * ratio))
-    return BlockSpec(
-        expand=ConvSpec(cin, hidden, act=stage.act) if ratio != 1 else None,
-        depthwise=ConvSpec(hidden, hidden, kernel, stride, True, stage.act),
-        se=make_divisible(hidden // 4) if stage.se else 0,
-        project=ConvSpec(hidden, cout),
-        residual=residual,
-        shortcut=ConvSpec(cin, cout) if shortcut else None,
-        drop=drop,
-    )
-
-
-def plan(
-    space: SearchSpace,  # the rules
-    arch: Arch,  # the genes; outside the space: ValueError
-    shared: bool = False,  # True: also the shortcut convolutions that other architectures of the space need
-) -> Plan:
-    """The layers of `arch`. `plan(space, space.max(), shared=True)` describes the weights of the whole supernet.
-
-    Drop-connect grows linearly over the blocks and applies in the last two stages where shapes stay equal
-    (AttentiveNAS's rule)."""
-    space.check(arch)
-    every, total, index, stages = space.shortcut == 'every', sum(arch.depth), 0, []
-    cin, choices = arch.width[0], space.first
-    for i, (st, cout, depth, k, t) in enumerate(
-        zip(space.stages, arch.width[1:], arch.depth, arch.kernel_size, arch.expand_ratio)
-    ):
-        blocks = []
-        for j in range(depth):
-            first = j == 0
-            differ = cin != cout or (shared and first and (len(choices) > 1 or choices != st.width))
-            same = cin == cout and not (first and st.stride > 1)
-            drop = index / total if same and i >= len(space.stages) - 2 else 0.0
-            blocks.append(
-                _block(cin, cout, st, st.stride if first else 1, k, t, every or not first, every and differ, drop)
-            )
-            cin, index = cout, index + 1
-        stages.append(tuple(blocks))
-        choices = st.width
-    kind, n = space.head
-    head = ConvSpec(cin, n * cin if kind == 'factor' else n, act=space.act)
-    return Plan(
-        arch.resolution,
-        ConvSpec(3, arch.width[0], 3, 2, act=space.act),
-        tuple(stages),
-        head,
-        _skips(space),
-        _decoder(arch.width, _skips(space), head.cout, space.act),
-    )
-
-
-def _decoder(width, skips, bottom, act):
-    conv = lambda i, o, a=act: ConvSpec(i, o, 3, act=a)
-    ups = [width[i] for i in reversed(skips[1:])] + [width[1]]
-    ins = [bottom] + [2 * c for c in ups[:-1]]
-    c0 = width[0]
-    return (*map(conv, ins, ups), conv(width[1] + c0, c0), conv(c0, c0), conv(c0, 1, ''))
+        return getattr(plans, name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -12,11 +12,12 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from .pictures import IMAGENET
-from .space import Arch, BlockSpec, ConvSpec, Plan, SearchSpace, plan
+from .plans import BlockSpec, ConvSpec, Plan, plan, same_padding
+from .space import Arch, SearchSpace
 
 # %% auto #0
-__all__ = ['ACTIVATIONS', 'IMAGENET_MEAN', 'IMAGENET_STD', 'cut', 'ConvBNAct', 'DynamicConvBNAct', 'SqueezeExcite', 'MBConv',
-           'input_size', 'resized', 'Network', 'Subnet', 'Supernet', 'parameters', 'macs', 'load_encoder',
+__all__ = ['ACTIVATIONS', 'IMAGENET_MEAN', 'IMAGENET_STD', 'cut', 'padded', 'ConvBNAct', 'DynamicConvBNAct', 'SqueezeExcite',
+           'MBConv', 'input_size', 'resized', 'Network', 'Subnet', 'Supernet', 'parameters', 'macs', 'load_encoder',
            'load_authors', 'sort_channels']
 
 # %% ../nbs/03_supernet.ipynb #0b4c3a01
@@ -34,18 +35,29 @@ def cut(
 ACTIVATIONS = {'': nn.Identity, 'swish': nn.SiLU, 'relu6': nn.ReLU6}
 
 
+def padded(
+    x: torch.Tensor,  # (B,C,H,W)
+    kernel: int,
+    stride: int,
+) -> torch.Tensor:
+    "With zeros around it as `same_padding` says: what a convolution without padding of its own needs."
+    (left, right), (top, bottom) = (same_padding(n, kernel, stride) for n in x.shape[:1:-1])
+    return F.pad(x, (left, right, top, bottom))
+
+
 class ConvBNAct(nn.Module):
     "Convolution, batch norm, activation, fixed to one `ConvSpec`. It ignores the spec it is called with."
 
     def __init__(self, spec: ConvSpec):
         super().__init__()
-        pad, groups = spec.kernel // 2, spec.cin if spec.depthwise else 1
+        self.same = (spec.kernel, spec.stride) if spec.same and spec.stride > 1 else None
+        pad, groups = 0 if self.same else spec.kernel // 2, spec.cin if spec.depthwise else 1
         self.conv = nn.Conv2d(spec.cin, spec.cout, spec.kernel, spec.stride, pad, groups=groups, bias=False)
-        self.bn = nn.BatchNorm2d(spec.cout)
+        self.bn = nn.BatchNorm2d(spec.cout, eps=spec.eps)
         self.act = ACTIVATIONS[spec.act]()
 
     def forward(self, x, spec=None):
-        return self.act(self.bn(self.conv(x)))
+        return self.act(self.bn(self.conv(padded(x, *self.same) if self.same else x)))
 
 # %% ../nbs/03_supernet.ipynb #f65db1fd
 class DynamicConvBNAct(ConvBNAct):
@@ -54,7 +66,9 @@ class DynamicConvBNAct(ConvBNAct):
     def forward(self, x, spec: ConvSpec):
         groups = spec.cout if spec.depthwise else 1
         weight = cut(self.conv.weight, (spec.cout, spec.cin // groups, spec.kernel, spec.kernel))
-        x = F.conv2d(x, weight, None, spec.stride, spec.kernel // 2, 1, groups)
+        if self.same:
+            x = padded(x, spec.kernel, spec.stride)
+        x = F.conv2d(x, weight, None, spec.stride, 0 if self.same else spec.kernel // 2, 1, groups)
         bn, n = self.bn, (spec.cout,)
         stats = (None, None) if self.training else (cut(bn.running_mean, n), cut(bn.running_var, n))
         return self.act(F.batch_norm(x, *stats, cut(bn.weight, n), cut(bn.bias, n), self.training, 0.0, bn.eps))
@@ -148,7 +162,10 @@ class Network(nn.Module):
         self.first = layer(plan.first)
         self.stages = nn.ModuleList(nn.ModuleList(MBConv(b, layer) for b in blocks) for blocks in plan.stages)
         self.head = layer(plan.head)
-        self.decoder = nn.ModuleList(map(layer, plan.decoder))
+        *decoder, end = plan.decoder
+        self.decoder = nn.ModuleList(map(layer, plan.decoder if plan.stride == 1 else decoder))
+        ends = plan.ends if plan.stride == 1 else ((plan.stride, end), *plan.ends)
+        self.ends = nn.ModuleDict({str(stride): layer(spec) for stride, spec in ends})  # after the decoder's weights
         self.register_buffer('mean', torch.tensor(IMAGENET_MEAN))
         self.register_buffer('std', torch.tensor(IMAGENET_STD))
 
@@ -165,7 +182,7 @@ class Network(nn.Module):
         "What the decoder sees of the encoder."
         p = plan or self.plan
         x = self.first(resized(x, p.resolution), p.first)
-        skips = [x]
+        skips = [x] if 0 in p.skips else []
         for number, (stage, blocks) in enumerate(zip(self.stages, p.stages), 1):
             for block, spec in zip(stage, blocks):
                 x = block(x, spec, drop_connect)
@@ -175,16 +192,27 @@ class Network(nn.Module):
 
     def decode(self, features, size, plan=None, dropout=0.0):
         "Features of `features` to logits (B,1,*size)."
-        specs = (plan or self.plan).decoder
+        p = plan or self.plan
         *skips, x = features
-        *ups, last, out = zip(self.decoder, specs)
+        *ups, last = zip(self.decoder, p.decoder[:-1])
         for (layer, spec), skip in zip(ups, [*reversed(skips), None]):
             up = size if skip is None else skip.shape[2:]
             x = F.interpolate(layer(x, spec), up, mode='bilinear', align_corners=True)
             if skip is not None:
                 x = torch.cat([x, skip], 1)
         x = F.dropout(last[0](x, last[1]), dropout, self.training)
-        return out[0](x, out[1])
+        out = self.decoder[-1] if p.stride == 1 else self.ends[str(p.stride)]
+        x = out(x, p.decoder[-1])
+        return x if p.stride == 1 else F.interpolate(x, size, mode='bilinear', align_corners=True)
+
+    def to_maps(
+        self,
+        logits: torch.Tensor,  # (...,H,W)
+    ) -> torch.Tensor:  # the same shape, in [0,1]
+        "Maps of logits: their sigmoid, or where the plan says so their softmax, scaled to a maximum of 1."
+        if self.plan.output == 'sigmoid':
+            return torch.sigmoid(logits)
+        return torch.exp(logits - logits.detach().amax((-2, -1), keepdim=True))
 
     def _maps(self, x, plan, logits, dropout, drop_connect):
         if x.ndim != 4 or x.shape[1] != 3:
@@ -192,7 +220,7 @@ class Network(nn.Module):
         size = input_size(x.shape[2:], plan.resolution)
         y = self.decode(self.features(x, plan, drop_connect), size, plan, dropout)
         y = y if y.dtype == torch.float64 else y.float()
-        y = y if logits else torch.sigmoid(y)
+        y = y if logits else self.to_maps(y)
         size = self.output_size or x.shape[2:]
         if y.shape[2:] != torch.Size(size):
             y = F.interpolate(y, tuple(size), mode='bilinear', align_corners=False)
@@ -243,8 +271,9 @@ class Supernet(Network):
                 nn.init.kaiming_normal_(m.weight, mode='fan_out', nonlinearity='relu', generator=generator)
                 if m.bias is not None:
                     nn.init.zeros_(m.bias)
-        nn.init.constant_(self.decoder[-1].bn.weight, 2.0)  # start with a dark map
-        nn.init.constant_(self.decoder[-1].bn.bias, -4.0)
+        for last in (*self.ends.values(), *([self.decoder[-1]] if 1 in space.strides else [])):
+            nn.init.constant_(last.bn.weight, 2.0)  # start with a dark map
+            nn.init.constant_(last.bn.bias, -4.0)
 
     def plan_of(self, arch: Arch | None) -> Plan:
         "The plan of `arch` (None: the active one); an architecture outside the space is a ValueError."

@@ -51,6 +51,8 @@ def layer_times(
 
     def place(name):  # stages.1.0.expand -> stage 2, 0.expand
         where = name.split('.')
+        if where[0] == 'ends':
+            return 'decoder', str(len(net.plan.decoder) - 1)
         return (f'stage {int(where[1]) + 1}', '.'.join(where[2:])) if where[0] == 'stages' else (where[0], where[-1])
 
     return pd.DataFrame(

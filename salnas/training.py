@@ -125,7 +125,7 @@ def sandwich_step(
         if inplace == 'none':
             loss = saliency_loss(out, target, fixations, weights)
         elif i == 0:
-            loss, teacher = saliency_loss(torch.sigmoid(out), target, fixations, weights), out.detach()
+            loss, teacher = saliency_loss(net.to_maps(out), target, fixations, weights), out.detach()
         else:
             loss = INPLACE[inplace](out, teacher)
         if not torch.isfinite(loss):
@@ -146,7 +146,7 @@ def make_optimizer(
     The latter: Loshchilov and Hutter 2017, arXiv 1608.03983."""
     groups = {}
     for name, p in (*net.named_parameters(), *extra):
-        decoder, decays = name.startswith('decoder'), p.ndim > 1
+        decoder, decays = name.startswith(('decoder', 'ends')), p.ndim > 1
         groups.setdefault((decoder, decays), []).append(p)
     lr = {False: settings.lr_encoder, True: settings.lr_decoder}
     params = [{'params': ps, 'lr': lr[d], 'weight_decay': settings.weight_decay * w} for (d, w), ps in groups.items()]

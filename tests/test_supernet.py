@@ -1,6 +1,7 @@
 "The supernet against outside oracles: the authors' maps, torchvision's features, and its own extracted networks."
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ GOLDEN = np.load(ORACLES / 'golden_supernet.npz')
 SMALL = {
     'alphanet': (96, 128),
     'mobilenetv2': (96, 128),
+    'lite': (96, 128),
     'tiny': (64, 96),
 }  # resolutions that keep 50 networks per space quick
 
@@ -48,7 +50,7 @@ def test_maps_are_the_authors(authors_supernet, i):
 
 @pytest.mark.parametrize('space', SPACES)
 def test_extract_computes_what_the_supernet_computes(space):
-    net, rng = Supernet(SPACES[space](SMALL[space])), np.random.default_rng(0)
+    net, rng = Supernet(SPACES[space](SMALL[space], strides=(1, 2, 4))), np.random.default_rng(0)
     g = torch.Generator().manual_seed(0)
     for m in net.modules():
         if isinstance(m, nn.BatchNorm2d):
@@ -73,6 +75,20 @@ def test_extract_computes_what_the_supernet_computes(space):
             maps[arch] = out
     print(f'{space}: largest difference over 50 architectures, train and eval: {worst:.1e}')
     assert worst < 1e-5
+
+
+@pytest.mark.parametrize('space', SPACES)
+def test_a_gene_for_the_stride_leaves_all_else_as_it_is(space):
+    plain, strided = Supernet(SPACES[space]()), Supernet(SPACES[space](strides=(1, 2, 4)))
+    a, b = plain.state_dict(), strided.state_dict()
+    assert list(a) == [k for k in b if not k.startswith('ends.')] and all(torch.equal(a[k], b[k]) for k in a)
+    assert set(plain.space.to_dict()) | {'strides'} == set(strided.space.to_dict())
+    x = torch.randn(1, 3, 96, 128, generator=torch.Generator().manual_seed(0))
+    archs = [replace(plain.space.min(), stride=s) for s in (1, 2, 4)]
+    with torch.no_grad():
+        maps = [strided.eval()(x, arch, logits=True) for arch in archs]
+        assert torch.equal(plain.eval()(x, archs[0], logits=True), maps[0])
+    assert not torch.equal(maps[0], maps[1]) and not torch.equal(maps[1], maps[2])
 
 
 def test_gradients_reach_the_shared_weights_alike():
