@@ -136,6 +136,9 @@ def distil(
             cost={'parameters': parameters(sub), 'macs': macs(sub, chosen.size)},
             time_s=log.seconds.sum(),
             device=device,
+            trained_at=sub.trained_at,
+            row=row,
+            network=which,
         )
 
 # %% ../nbs/workshop/recipes.ipynb #a199b981
@@ -171,6 +174,7 @@ def alone(
     facts |= dict(input_mean=input_mean, input_std=input_std, trained_on=train.name, arch=arch.to_dict(), **settings)
     cost = {'parameters': parameters(net), 'macs': macs(net, chosen.size)}
     about = dict(experiment=experiment, model=row, seed=seed, profile='cpu', parameters=facts, cost=cost)
+    about['trained_at'] = net.trained_at
     for name, part in parts.items():
         rows = evaluate(net, part[split], precision=chosen.precision)
         save_result(folder / name, rows, part[split], time_s=log.seconds.sum(), **about)
@@ -276,6 +280,7 @@ def train_further(
     )
     train, val, test = _parts(dataset, edition, chosen.size, data_root)
     sub, seconds = net.extract(arch), 0.0
+    sub.trained_at = net.trained_at  # `fit` replaces it
     if further:
         log = fit(sub, train, val, named_kd(**kd), chosen, seed, folder, progress=False, resume=True)
         seconds = log.seconds.sum()
@@ -292,6 +297,9 @@ def train_further(
         parameters=dict(arch=arch.to_dict(), supernet=supernet_sha256, limit=limit, kd=kd, further=further, **settings),
         cost={'parameters': parameters(sub), 'macs': macs(sub, chosen.size)},
         time_s=seconds,
+        trained_at=sub.trained_at,
+        row=network,
+        network=how,
     )
 
 # %% ../nbs/workshop/recipes.ipynb #be2dbdcb
@@ -357,5 +365,6 @@ def pretrain(
             parameters=facts | {'arch': net.arch.to_dict()},
             cost={'parameters': parameters(net), 'macs': macs(net, large.size)},
             time_s=seconds,
+            trained_at=net.trained_at,
         )
     save_checkpoint(net, folder / 'net.safetensors', trained_on=joined.name, seed=seed)

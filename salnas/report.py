@@ -7,7 +7,6 @@ __all__ = ['FACTS', 'FEW_SEEDS', 'LOWER_IS_BETTER', 'read_results', 'metric_name
            'bootstrap', 't_interval', 'compare', 'intervals', 'forest', 'scatter', 'clock', 'front_area', 'markdown']
 
 # %% ../nbs/14_report.ipynb #179e0c6b
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,6 +14,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from scipy import stats
+
+from .provenance import read_result
 
 # %% ../nbs/14_report.ipynb #e03b7a61
 FACTS = ('experiment', 'row', 'network', 'dataset', 'edition', 'protocol', 'split', 'seed', 'profile')
@@ -33,17 +34,14 @@ def read_results(
 
 
 def _line(path):
-    result = json.loads(path.read_text())
+    result, rows = read_result(path.parent)
     row, _, network = result['model'].rpartition(', ')  # how older files say it
     facts = {'row': row or network, 'network': network if row else ''} | result
     of = result['provenance']
-    commits = {
-        when: of.get(when, {}).get('commit') for when in ('trained_at', 'scored_at')
-    }  # older files know of one commit, when they were written
-    commits['scored_at'] = commits['scored_at'] or of.get('commit')
+    commits = {when: of[when].get('commit', '') for when in ('trained_at', 'scored_at')}
     costs = {k: result['cost'].get(k, np.nan) for k in ('parameters', 'macs')}
     line = {k: facts[k] for k in FACTS} | result['metrics'] | costs | {'seconds': result['time_s']}
-    return line | commits | {'device': of['device'], 'folder': path.parent}
+    return line | commits | {'images': len(rows), 'device': of['device'], 'folder': path.parent}
 
 
 def metric_names(
