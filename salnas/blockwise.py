@@ -15,7 +15,7 @@ import numpy as np
 
 from .neighbours import frame, shrunk, swaps
 from .space import Arch, SearchSpace
-from .strategy import AtMost, History, Strategy, Trial
+from .strategy import AtMost, History, Objectives, Strategy, Trial
 
 # %% auto #0
 __all__ = ['Ratings', 'rate', 'Traversal', 'BlockwiseSearch', 'swaps']
@@ -36,7 +36,9 @@ def _built(frame, options):
 
 @dataclass(frozen=True)
 class Ratings:
-    "How bad each option of each stage is; a network's rating is their sum (DNA, arXiv 1911.13053). Options that are missing are not searched."
+    """How bad each option of each stage is; a network's rating is their sum (DNA, arXiv 1911.13053).
+
+    Options that are missing are not searched."""
 
     options: Mapping[
         tuple[int, tuple[int, int, int, int]], float
@@ -92,7 +94,7 @@ def _front(cost, rating):
 
 
 class _Frame:
-    "One frame's options with their ratings and costs, and per stage the front of what it and all later stages can reach."
+    "One frame's options with ratings and costs, and per stage the front of what it and all later stages can reach."
 
     def __init__(self, key, rating, stages, cost):
         self.key, self.rating, self.options = key, rating, [[o for o, _ in s] for s in stages]
@@ -107,7 +109,9 @@ class _Frame:
             self.fronts.insert(0, _front((c[:, None] + later[0]).ravel(), (r[:, None] + later[1]).ravel()))
 
     def verify(self, cost, rng, n):
-        "ValueError when `cost` of random combinations is not the sum of what their options add. Returns the relative error that is tolerated."
+        """The relative error that is tolerated.
+
+        ValueError when `cost` of random combinations is not the sum of what their options add."""
         tolerance = 1e-9 if self.whole else 1e-6
         for _ in range(n):
             picks = [rng.integers(len(o)) for o in self.options]
@@ -115,13 +119,16 @@ class _Frame:
             total, true = self.base + sum(c[p] for c, p in zip(self.costs, picks)), cost(arch)
             if not abs(total - true) <= tolerance * abs(true):
                 raise ValueError(
-                    f'the cost is not a sum over stages: the options of {arch} add up to {total:.6g}, it costs {true:.6g}; block-wise search needs a cost such as MACs or parameters'
+                    f'the cost is not a sum over stages: the options of {arch} add up to {total:.6g}, it costs '
+                    f'{true:.6g}; block-wise search needs a cost such as MACs or parameters'
                 )
         return tolerance
 
 # %% ../nbs/09_blockwise.ipynb #ebc4a0c7
 class Traversal:
-    "All rated networks of a space, from the best sum of ratings downwards: A* with exact bounds (arXiv 1911.13053 searches the same sums with pruned loops)."
+    """All rated networks of a space, from the best sum of ratings downwards: A* with exact bounds.
+
+    (arXiv 1911.13053 searches the same sums with pruned loops.)"""
 
     def __init__(
         self,
@@ -170,7 +177,9 @@ class Traversal:
         self,
         limit: float = inf,  # of the cost
     ) -> Iterator[tuple[float, Arch]]:
-        "(rating, architecture) of the networks that cost at most `limit`, in ascending order of rating. Counts in `opened` the partial networks it has looked into."
+        """(rating, architecture) of the networks that cost at most `limit`, in ascending order of rating.
+
+        Counts in `opened` the partial networks it has looked into."""
         room, heap, last = (
             limit + self.tolerance * abs(limit),
             [],
@@ -190,7 +199,9 @@ class Traversal:
                 yield key, arch
 
     def _push(self, heap, n, picks, depth, rating, cost, room):
-        "Put those children of a node on the heap that can be completed within the limit. Deeper nodes come first among equals."
+        """Put those children of a node on the heap that can be completed within the limit.
+
+        Deeper nodes come first among equals."""
         costs, bests = self.frames[n].fronts[depth]
         step = np.searchsorted(costs, room - cost, side='right') - 1
         for p in np.flatnonzero(step >= 0):
@@ -200,7 +211,9 @@ class Traversal:
 
 # %% ../nbs/09_blockwise.ipynb #29da7905
 def _bases(space, constraint, seed, attempts=16):
-    "(the network to swap options into, the smallest of its widths): the largest; else of some ways to make it affordable one that stays large and leaves room for swaps."
+    """(the network to swap options into, the smallest of its widths).
+
+    The largest; else of some ways to make it affordable one that stays large and leaves room for swaps."""
     top, rng, least = space.max(), np.random.default_rng(seed), space.min()
     if constraint is None or constraint.allows(top):
         return top, replace(least, resolution=top.resolution, width=top.width, stride=top.stride)
@@ -210,18 +223,19 @@ def _bases(space, constraint, seed, attempts=16):
 
 # %% ../nbs/09_blockwise.ipynb #d3c205da
 class BlockwiseSearch(Strategy):
-    "DNA's search (arXiv 1911.13053): architectures in the order of their summed ratings. Without `ratings` the first trials rate each option alone."
+    """DNA's search (arXiv 1911.13053): architectures in the order of their summed ratings.
+
+    Without `ratings` the first trials rate each option alone. The constraint's cost must be a sum over stages, as
+    MACs, parameters and tabulated latency are; else a ValueError."""
 
     def __init__(
         self,
         space: SearchSpace,
         seed: int = 0,
-        constraint: AtMost
-        | None = None,  # its cost must be a sum over stages, as MACs, parameters and tabulated latency are; else ValueError
-        objectives: Mapping[str | tuple[str, ...], str] | str = 'CC',  # the first is what ratings predict
+        constraint: AtMost | None = None,
+        objectives: Objectives = 'CC',  # the first is what ratings predict
         ratings: Ratings | None = None,  # None: from the first trials
-        cost: Callable[[Arch], float]
-        | None = None,  # what the levels divide when there are several objectives and no constraint; None: then there are no levels
+        cost: Callable[[Arch], float] | None = None,  # what levels divide without a constraint; None: no levels then
         levels: int = 8,  # limits that take turns when there are several objectives
     ):
         self.ratings, self.cost, self.levels = ratings, cost, levels
@@ -234,38 +248,41 @@ class BlockwiseSearch(Strategy):
         self._near, self._far = swaps(self.space, self.base), swaps(self.space, self.small)
         dear = [k for k, a in self._near.items() if not self.allows(a)]
         trials = [self.base, *self._near.values(), *([self.small] if dear else []), *(self._far[k] for k in dear)]
-        self.plan = (
-            [] if self.ratings else [a for a in dict.fromkeys(trials) if self.allows(a)]
-        )  # what phase 1 asks, in this order
+        self.probes = {}  # the architectures that rate the options, asked first and in this order: scores, or None
+        if not self.ratings:
+            self.probes = {a: None for a in trials if self.allows(a)}
+        self._note(self.known)
         if not Traversal(self.space, self.ratings or _ratings(dict.fromkeys(self._near, 0.0)), self._price).frames:
             raise ValueError(
                 'the ratings hold no whole network: every stage needs an option of the width that a frame has'
             )
 
-    def learnt(self, told: Mapping[Arch, dict]) -> Ratings:  # scores of the trials of `plan`
+    def tell(self, trials, scores):
+        super().tell(trials, scores)
+        self._note(trials)
+
+    def _note(self, trials):
+        for t in trials:
+            if t.arch in self.probes and self.known[t]:
+                self.probes[t.arch] = self.known[t]
+
+    def learnt(
+        self,
+        told: Mapping[Arch, dict],  # scores of some of the `probes`
+    ) -> Ratings:
         "The ratings that follow from these scores."
         known = History(self.space, dict([next(iter(self.objectives.items()))]))
         known.tell([Trial(a) for a in told], list(told.values()))
         score = dict(zip(told, known.values()[:, 0])) if told else {}
-        zero = score.get(
-            self.base, np.median(list(score.values())) if score else 0.0
-        )  # a base that failed is replaced by the middle of the others
-        found = {
-            k: 0.0 if a == self.base else score[a] - zero for k, a in self._near.items() if a == self.base or a in score
-        }
-        home = (
-            {k[0]: found[k] for k, a in self._far.items() if a == self.small and k in found}
-            if self.small in score
-            else {}
-        )
-        return _ratings(
-            found
-            | {
-                k: score[a] - score[self.small] + home[k[0]]
-                for k, a in self._far.items()
-                if k not in found and a in score and k[0] in home
-            }
-        )
+        # a base that failed is replaced by the middle of the others
+        zero = score.get(self.base, np.median(list(score.values())) if score else 0.0)
+        rated = {k: a for k, a in self._near.items() if a == self.base or a in score}
+        found = {k: 0.0 if a == self.base else score[a] - zero for k, a in rated.items()}
+        if self.small not in score:
+            return _ratings(found)
+        home = {k[0]: found[k] for k, a in self._far.items() if a == self.small and k in found}
+        more = {k: a for k, a in self._far.items() if k not in found and a in score and k[0] in home}
+        return _ratings(found | {k: score[a] - score[self.small] + home[k[0]] for k, a in more.items()})
 
     def _limits(self, traversal):
         "The full limit and those below it, in turns."
@@ -278,22 +295,14 @@ class BlockwiseSearch(Strategy):
 
     def _best(self):
         "The next network of the traversal, or None."
-        planned = set(self.plan)
-        told = {t.arch: s for t, s in self.known.items() if s and t.arch in planned}
+        told = {a: s for a, s in self.probes.items() if s}
         if self._told != told:  # the traversal follows from what has been told; it is kept to save time
             traversal = Traversal(self.space, self.ratings or self.learnt(told), self._price)
             self._told, self._turns = told, [traversal.below(limit) for limit in self._limits(traversal)]
         first = len(self.known) % len(self._turns)
-        return next(
-            (
-                a
-                for turn in self._turns[first:] + self._turns[:first]
-                for _, a in turn
-                if a not in self.archs and self.allows(a)
-            ),
-            None,
-        )
+        turns = self._turns[first:] + self._turns[:first]
+        return next((a for turn in turns for _, a in turn if a not in self.archs and self.allows(a)), None)
 
     def next_trial(self, rng):
-        arch = next((a for a in self.plan if a not in self.archs), None) or self._best()
+        arch = next((a for a in self.probes if a not in self.archs), None) or self._best()
         return Trial(arch) if arch else super().next_trial(rng)

@@ -66,7 +66,7 @@ def one_mutation(
     arch: Arch,  # of that space
     rng: np.random.Generator,
 ) -> Arch:
-    "`arch` with one gene, drawn uniformly of those with a choice, set to another of its values (after EcoNAS, arXiv 2001.01233)."
+    "`arch` with one gene, drawn uniformly of those with a choice, set to another value (EcoNAS, arXiv 2001.01233)."
     values, genes = list(space.values(space.check(arch))), [g.choices for g in space.genes.values()]
     free = [i for i, c in enumerate(genes) if len(c) > 1]
     if not free:
@@ -82,7 +82,9 @@ def expansions(
     arch: Arch,  # of that space
     group: tuple[int, ...],  # positions of genes, in the order of `space.genes`
 ) -> Iterator[Arch]:
-    "`arch` with every combination of choices for the genes of a group, its own among them (PNAS, arXiv 1712.00559: expansion by one block)."
+    """`arch` with every combination of choices for the genes of a group, its own among them.
+
+    After PNAS (arXiv 1712.00559), which expands a cell by one block."""
     values, choices = list(space.values(arch)), [g.choices for g in space.genes.values()]
     for new in product(*(choices[i] for i in group)):
         for i, v in zip(group, new):
@@ -99,8 +101,10 @@ def swaps(
     space: SearchSpace,
     base: Arch,  # of that space
 ) -> dict[tuple, Arch]:
-    """`base` with each option of one stage, its width kept, under (stage, option); and with each resolution and each
-    stride, under (0, frame)."""
+    """`base` with each option of one stage, its width kept, and with each resolution and each stride.
+
+    Keys are (stage from 1, option) and (0, frame): options (width, depth, kernel_size, expand_ratio), frames as
+    `frame` has them (after DNA, arXiv 1911.13053)."""
     others = [replace(base, resolution=r) for r in space.resolutions] + [replace(base, stride=s) for s in space.strides]
     found = {(0, frame(a)): a for a in others}
     genes = ('depth', 'kernel_size', 'expand_ratio')

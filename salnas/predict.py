@@ -12,6 +12,7 @@ import itertools
 import json
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -26,13 +27,13 @@ import salnas
 from .devices import named_device
 from .efficiency import optimize
 from .exports import Agreement, to_onnx, to_openvino
-from .pictures import LARGEST, PICTURES, fitted_size, read_photo, resize_image, to_rgb  # noqa: F401
+from .pictures import LARGEST, PICTURES, Transform, fitted_size, read_photo, to_rgb  # noqa: F401
 from .supernet import Subnet
 from .training import load_checkpoint, save_checkpoint, write_atomically
 
 # %% auto #0
-__all__ = ['PRETRAINED', 'VIDEOS', 'packaged', 'as_density', 'SaliencyModel', 'map_image', 'overlay', 'frames', 'predict_command',
-           'LARGEST', 'read_photo']
+__all__ = ['PRETRAINED', 'VIDEOS', 'packaged', 'as_density', 'proportions_kept', 'SaliencyModel', 'map_image', 'overlay',
+           'frames', 'predict_command', 'LARGEST', 'read_photo']
 
 # %% ../nbs/12_predict.ipynb #667efab9
 _all_ = ['LARGEST', 'read_photo']
@@ -57,6 +58,14 @@ def as_density(
         return (values / total).float().numpy()
     return np.full(tuple(values.shape), 1 / values.numel(), np.float32)
 
+
+def proportions_kept(
+    net: Subnet,
+) -> Transform:
+    "How pictures were read before checkpoints said it: in their proportions, the long side the network's resolution."
+    statistics = {k: getattr(net, k).tolist() for k in ('mean', 'std')}
+    return Transform(fitted_size((3, 4), net.arch.resolution), keep_aspect=True, **statistics)
+
 # %% ../nbs/12_predict.ipynb #e54e56cb
 class SaliencyModel:
     "A network ready to predict: `model.predict('photo.jpg')` is an (h,w) density."
@@ -69,6 +78,7 @@ class SaliencyModel:
         device: str | torch.device | None = None,  # where to compute; None: where `net` is
     ):
         self.net = copy.deepcopy(net).float().eval()
+        self.net.transform = getattr(net, 'transform', None) or proportions_kept(net)
         self.card, self.precision = card or {}, precision
         self.device = named_device(device or net.mean.device)
         self._fast = optimize(self.net, precision, device=self.device)
@@ -80,7 +90,7 @@ class SaliencyModel:
         precision: str = 'fp32',  # of the arithmetic: 'fp32' or 'bf16'
         device: str | torch.device = 'cpu',  # where to compute
     ) -> SaliencyModel:
-        """The model of a checkpoint.
+        """The model of a checkpoint. A checkpoint that does not say how its pictures were prepared gets a warning.
 
         A file that is not ours, damaged or of a newer format, a supernet, an absent device: ValueError. No file:
         FileNotFoundError."""
@@ -90,6 +100,11 @@ class SaliencyModel:
         net = load_checkpoint(path)
         if not isinstance(net, Subnet):
             raise ValueError(f'{path} holds a supernet: save one network of it, calibrated(supernet, train, arch)')
+        if net.transform is None:
+            warnings.warn(
+                f'{path} is of an older kind that does not say how its pictures were prepared: they keep their '
+                f'proportions, the long side is {net.arch.resolution} pixels'
+            )
         card = path.with_suffix('.json')
         about = json.loads(card.read_text(encoding='utf-8')) if card.is_file() else {}
         return cls(net, about, precision, device)
@@ -146,9 +161,8 @@ class SaliencyModel:
             sizes.append(photo.shape[:2])
 
     def _small(self, photo):
-        "(3,H,W) float32 in [0,1] at the network's resolution."
-        size = fitted_size(photo.shape[:2], self.net.arch.resolution)
-        return torch.from_numpy(resize_image(photo, size)).permute(2, 0, 1).float() / 255
+        "(3,H,W) float32 in [0,1] as the network wants it."
+        return torch.from_numpy(self.transform(photo)).permute(2, 0, 1).float() / 255
 
     @torch.no_grad()
     def _maps(self, batch, sizes):
@@ -166,9 +180,14 @@ class SaliencyModel:
         return to_openvino(self.net, path, size or self.size, calibration)
 
     @property
+    def transform(self) -> Transform:
+        "What a picture goes through before the network sees it."
+        return self.net.transform
+
+    @property
     def size(self) -> tuple[int, int]:
-        "(height, width) of a 3:4 picture at the network's own resolution."
-        return fitted_size((3, 4), self.net.arch.resolution)
+        "(height, width) of the pictures of an export: those of the transform."
+        return self.transform.size
 
 # %% ../nbs/12_predict.ipynb #ea55e190
 def map_image(

@@ -4,51 +4,31 @@
 
 # %% ../nbs/08_proxies.ipynb #44c40f4b
 from __future__ import annotations
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import accumulate
+from itertools import takewhile
 
 import numpy as np
-from scipy import stats
 
 from .neighbours import one_mutation
 from .space import SearchSpace
-from .strategy import AtMost, History, Strategy, Trial, ranking
+from .strategy import AtMost, History, Objectives, Strategy, Trial, rank_correlation, ranking
 
 # %% auto #0
-__all__ = ['rank_correlation', 'best_first', 'HierarchicalProxySearch', 'one_mutation']
+__all__ = ['best_first', 'HierarchicalProxySearch', 'one_mutation', 'rank_correlation']
 
 # %% ../nbs/08_proxies.ipynb #16799cc6
-_all_ = ['one_mutation']  # stands beside the space now
-
-# %% ../nbs/08_proxies.ipynb #99337cb3
-def rank_correlation(
-    a: Sequence[float],  # (n,) scores of networks, say by a proxy
-    b: Sequence[float],  # (n,) scores of the same networks, say after full training
-) -> dict[str, float]:  # 'spearman' and 'kendall' in [-1,1]; NaN when one side is constant
-    "Spearman's rho and Kendall's tau-b over the pairs in which both are numbers. Fewer than 3 such pairs are a ValueError."
-    a, b = np.asarray(a, float), np.asarray(b, float)
-    if a.shape != b.shape or a.ndim != 1:
-        raise ValueError(f'rank correlation needs two sequences of one length, got shapes {a.shape} and {b.shape}')
-    both = ~(np.isnan(a) | np.isnan(b))
-    if both.sum() < 3:
-        raise ValueError(f'rank correlation needs at least 3 networks with both scores, got {both.sum()}')
-    a, b = a[both], b[both]
-    if (a == a[0]).all() or (b == b[0]).all():
-        return {'spearman': float('nan'), 'kendall': float('nan')}
-    return {'spearman': float(stats.spearmanr(a, b).statistic), 'kendall': float(stats.kendalltau(a, b).statistic)}
+_all_ = ['one_mutation', 'rank_correlation']  # stand in rooms of their own now
 
 # %% ../nbs/08_proxies.ipynb #09d067c4
 def best_first(
     history: History,
     trials: Sequence[Trial],  # some of its `done`, all of one budget
 ) -> list[Trial]:
-    "Those trials in the order of their scores, best first, compared with one another alone: also ranks of a tuple of names are among them."
-    if not trials:
-        return []
-    own = History(history.space, history.objectives)
-    own.tell(trials, [history.known[t] for t in trials])
-    values = own.values()
+    """Those trials in the order of their scores, best first, compared with one another alone.
+
+    Also the ranks of a tuple of names are ranks among them."""
+    values = history.values(trials)
     return [trials[i] for i in (ranking(values) if values.shape[1] > 1 else values[:, 0].argsort(kind='stable'))]
 
 
@@ -66,69 +46,88 @@ def _check(budgets, promote, mothers, initial, children, patience):
         raise ValueError(f'budgets must be positive and ascending, got {budgets}')
     if len(promote) != n - 1 or len(mothers) != n or min(*promote, *mothers, 0) < 0 or sum(mothers) <= 0:
         raise ValueError(
-            f'{n} budgets need {n - 1} numbers to promote and {n} shares of mothers, none negative, got {promote} and {mothers}'
+            f'{n} budgets need {n - 1} numbers to promote and {n} shares of mothers, none negative, '
+            f'got {promote} and {mothers}'
         )
 
 # %% ../nbs/08_proxies.ipynb #2af14216
 class HierarchicalProxySearch(Strategy):
-    "EcoNAS's evolution over groups of equal budget: many networks are looked at briefly, few for long (arXiv 2001.01233)."
+    "EcoNAS's evolution over groups of equal budget: many networks are looked at briefly, few for long (2001.01233)."
 
     def __init__(
         self,
         space: SearchSpace,
         seed: int = 0,
         constraint: AtMost | None = None,
-        objectives: Mapping[str | tuple[str, ...], str] | str = 'CC',
-        budgets: Sequence[float] = (
-            20,
-            40,
-            60,
-        ),  # ascending, of the groups e1, e2, e3: epochs in all; or shares such as (.25, .5, 1) for `SharedWeights`
+        objectives: Objectives = 'CC',
+        budgets: Sequence[float] = (20, 40, 60),  # ascending, of e1, e2, e3: epochs in all, or shares of the pictures
         initial: int = 16,  # random trials at the beginning
         children: int = 16,  # per cycle
         promote: Sequence[int] = (8, 4),  # per cycle from e1 to e2, and from e2 to e3
         mothers: Sequence[float] = (6, 5, 5),  # shares of e1, e2, e3 among the children's mothers
-        patience: int = 10,  # cycles, the present one included, within which an architecture must have been asked for to stay in its group
+        patience: int = 10,  # cycles, the present one included, that an architecture stays after it was asked for
     ):
         super().__init__(space, seed, constraint, objectives)
         _check(budgets, promote, mothers, initial, children, patience)
         self.budgets, self.promote, self.mothers = tuple(map(float, budgets)), tuple(promote), tuple(mothers)
         self.initial, self.children, self.patience, self._group = initial, children, patience, []
+        self._cycle, self._young, self._of = (
+            {},
+            0,
+            {},
+        )  # of each trial; trials of the first budget; trials by architecture
+
+    def register(self, trials):
+        new = [t for t in dict.fromkeys(trials) if t not in self.known]
+        super().register(new)
+        for t in new:
+            self._cycle[t] = self._now()
+            self._young += t.budget == self.budgets[0]
+            self._of.setdefault(t.arch, []).append(t)
+
+    def forget(self, trial):
+        if forgotten := super().forget(trial):
+            self._cycle, self._young, self._of = {}, 0, {}
+            for t in self.known:  # those after it may be of another cycle now
+                self._cycle[t] = self._now()
+                self._young += t.budget == self.budgets[0]
+                self._of.setdefault(t.arch, []).append(t)
+        return forgotten
+
+    def _now(self):
+        return max(0, 1 + (self._young - self.initial) // self.children)
 
     def cycles(self) -> list[int]:
         "The cycle of each known trial in their order, and last that of the next one. 0: the random beginning."
-        young = accumulate(
-            (t.budget == self.budgets[0] for t in self.known), initial=0
-        )  # trials of the first budget before each
-        return [max(0, 1 + (n - self.initial) // self.children) for n in young]
+        return [*self._cycle.values(), self._now()]
+
+    def _since(self, cycle):
+        "The trials that were asked for in that cycle or later, the last first."
+        return (t for t, _ in takewhile(lambda item: item[1] >= cycle, reversed(self._cycle.items())))
 
     def groups(
         self,
         before: float = np.inf,  # only trials asked for before this cycle count
     ) -> list[list[Trial]]:  # per budget, best first
         "The living architectures, each in the group of the largest budget it has a score for."
-        *cycles, now = self.cycles()
-        last, top = {}, {}
-        for (t, scores), c in zip(self.known.items(), cycles):
-            last[t.arch] = c
-            if scores and t.budget in self.budgets and c < before and t.budget >= top.get(t.arch, t).budget:
-                top[t.arch] = t
-        return [
-            best_first(self, [t for t in top.values() if t.budget == b and now - last[t.arch] < self.patience])
-            for b in self.budgets
-        ]
+        top = []
+        for arch in dict.fromkeys(t.arch for t in self._since(self._now() - self.patience + 1)):
+            scored = [t for t in self._of[arch] if self.known[t] and t.budget in self.budgets]
+            if scored := [t for t in scored if self._cycle[t] < before]:
+                top.append((self.numbers[scored[0]], max(reversed(scored), key=lambda t: t.budget)))
+        top = [t for _, t in sorted(top, key=lambda pair: pair[0])]  # in the order of their first scores
+        return [best_first(self, [t for t in top if t.budget == b]) for b in self.budgets]
 
-    def _asked(self, budget, cycles):
+    def _asked(self, budget):
         "How many trials of that budget the present cycle has had."
-        return sum(t.budget == budget and c == cycles[-1] for t, c in zip(self.known, cycles))
+        return sum(t.budget == budget for t in self._since(self._now()))
 
     def _promotion(self, groups, limits):
         "The best architecture that may be evaluated further; `limits` per group and cycle."
-        most = {t.arch: t.budget for t in sorted(self.known, key=lambda t: t.budget)}
-        for group, limit, start, budget in zip(groups, limits, self.budgets, self.budgets[1:]):
-            free = (t.arch for t in group if most[t.arch] < budget and self.allows(t.arch))
-            if self._asked(budget, self.cycles()) < limit and (arch := next(free, None)):
-                return Trial(arch, budget, start)
+        for group, limit, spent, budget in zip(groups, limits, self.budgets, self.budgets[1:]):
+            free = (t.arch for t in group if self.allows(t.arch) and all(o.budget < budget for o in self._of[t.arch]))
+            if self._asked(budget) < limit and (arch := next(free, None)):
+                return Trial(arch, budget, spent)
 
     def propose(self, rng):
         if not (n := len(self._group)):
@@ -136,12 +135,11 @@ class HierarchicalProxySearch(Strategy):
         return one_mutation(self.space, self._group[rng.integers(n, size=n // 4 + 1).min()].arch, rng)
 
     def next_trial(self, rng):
-        groups = self.groups((cycles := self.cycles())[-1])
+        groups = self.groups(self._now())
         if trial := self._promotion(groups, self.promote):
             return trial
-        self._group = _mothers(
-            groups, self.mothers, (self._asked(self.budgets[0], cycles) + 0.5) / self.children
-        )  # for `propose`, which may be asked often for one trial
+        progress = (self._asked(self.budgets[0]) + 0.5) / self.children
+        self._group = _mothers(groups, self.mothers, progress)  # for `propose`, which may be asked often for one trial
         if trial := super().next_trial(rng):
             return replace(trial, budget=self.budgets[0])
         return self._promotion(self.groups(), [np.inf] * len(self.promote))

@@ -4,20 +4,23 @@
 
 # %% ../nbs/06_search.ipynb #fa6b26b1
 from __future__ import annotations
+import contextlib
+import inspect
 import math
-from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from .extras import need
 from .space import Arch, SearchSpace
 from .storages import optuna_distributions, optuna_params, quiet_optuna
-from .strategy import AtMost, Strategy, ranking
+from .strategy import AtMost, Objectives, Strategy, ranking
 
 # %% auto #0
-__all__ = ['RandomSearch', 'Evolution', 'EarlyExitEvolution', 'OptunaStrategy', 'TPESearch', 'NSGA2Search', 'Trial', 'AtMost',
-           'fronts', 'crowding', 'ranking', 'History', 'Strategy', 'steps_up', 'every_arch', 'shrunk', 'Record',
-           'MemoryStorage', 'FileStorage', 'OptunaStorage', 'open_storage', 'search', 'history', 'SCORES',
+__all__ = ['Together', 'RandomSearch', 'Evolution', 'EarlyExitEvolution', 'OptunaStrategy', 'TPESearch', 'NSGA2Search', 'Trial',
+           'AtMost', 'fronts', 'crowding', 'ranking', 'History', 'Strategy', 'steps_up', 'every_arch', 'shrunk',
+           'Record', 'MemoryStorage', 'FileStorage', 'OptunaStorage', 'open_storage', 'search', 'history', 'SCORES',
            'SharedWeights', 'SeveralSets']
 
 # %% ../nbs/06_search.ipynb #298fa04b
@@ -31,6 +34,7 @@ from .studies import history, search  # noqa: F401
 _all_ = ['Trial', 'AtMost', 'fronts', 'crowding', 'ranking', 'History', 'Strategy', 'steps_up', 'every_arch', 'shrunk']
 _all_ += ['Record', 'MemoryStorage', 'FileStorage', 'OptunaStorage', 'open_storage', 'search', 'history']
 _all_ += ['SCORES', 'SharedWeights', 'SeveralSets']
+Together = SeveralSets  # its former name
 
 # %% ../nbs/06_search.ipynb #b28c989d
 class RandomSearch(Strategy):
@@ -47,8 +51,7 @@ class Evolution(Strategy):
         space: SearchSpace,
         seed: int = 0,
         constraint: AtMost | None = None,
-        objectives: Mapping[str | tuple[str, ...], str]
-        | str = 'CC',  # the last of several divides the archive into bins
+        objectives: Objectives = 'CC',  # the last of several divides the archive into bins
         population: int = 16,  # random trials at the beginning, the smallest architecture among them
         bins: int = 16,  # of the last objective's range so far; or how many are parents when there is one objective
         p_mutate: float = 0.2,  # per gene
@@ -56,24 +59,35 @@ class Evolution(Strategy):
         super().__init__(space, seed, constraint, objectives)
         if len(self.objectives) > 2:
             raise ValueError(
-                f'the archive is divided by one objective and sorted by another: give at most two, got {list(self.objectives)}'
+                'the archive is divided by one objective and sorted by another: give at most two, '
+                f'got {list(self.objectives)}'
             )
         self.population, self.bins, self.p_mutate = population, bins, p_mutate
+        self._archive = None  # the version of the scores, and what followed from them
 
     def parents(self) -> list[Arch]:
         "The archive: the best trial of each bin."
-        values, archs = self.values(), [t.arch for t in self.done]
-        if values.shape[1] == 1:
-            return [archs[i] for i in values[:, 0].argsort(kind='stable')[: self.bins]]
-        cost = values[:, -1]
-        where = np.minimum(((cost - cost.min()) / (np.ptp(cost) or 1.0) * self.bins).astype(int), self.bins - 1)
+        if self._archive is None or self._archive[0] != self.version:
+            done = self.done
+            self._archive = self.version, [done[i].arch for i in self._best()]
+        return list(self._archive[1])
+
+    def _best(self):
+        values = self.values()
         order = values[:, 0].argsort(kind='stable')
-        return [archs[i] for i in {where[i]: i for i in order[::-1]}.values()]  # the best of a bin is entered last
+        if values.shape[1] == 1:
+            return order[: self.bins]
+        cost = values[:, -1]
+        share = (cost - cost.min()) / (np.ptp(cost) or 1.0)
+        bins = np.minimum((share * self.bins).astype(int), self.bins - 1)
+        _, best = np.unique(bins[order], return_index=True)
+        _, last = np.unique(bins[order[::-1]], return_index=True)
+        return order[best[last.argsort()]]  # bins in the order of their worst, the worst of all first
 
     def propose(self, rng):
         if not self.known:
             return self.space.min()
-        if len(self.known) < self.population or not self.done:
+        if len(self.known) < self.population or not self.version:
             return self.space.sample(rng)
         parents = self.parents()
         a, b = (parents[i] for i in rng.integers(len(parents), size=2))
@@ -88,7 +102,7 @@ class EarlyExitEvolution(Strategy):
         space: SearchSpace,
         seed: int = 0,
         constraint: AtMost | None = None,
-        objectives: Mapping[str | tuple[str, ...], str] | str = 'CC',
+        objectives: Objectives = 'CC',
         early_exit: AtMost
         | None = None,  # beta: what costs more is thrown away unseen; None: only the constraint counts
         population: int = 16,  # random trials at the beginning
@@ -100,6 +114,7 @@ class EarlyExitEvolution(Strategy):
             early_exit.check(space)
         self.early_exit, self.population, self.retain, self.p_mutate = early_exit, population, retain, p_mutate
         self.exits = 0  # candidates thrown away by `early_exit` so far
+        self._parents = None  # the version of the scores, and what followed from them
 
     def allows(self, arch):
         return super().allows(arch) and (self.early_exit is None or self.early_exit.allows(arch))
@@ -109,24 +124,55 @@ class EarlyExitEvolution(Strategy):
         self.exits += self.early_exit is not None and not self.early_exit.allows(arch)
         return arch
 
+    def parents(self) -> list[Arch]:
+        "The best trials, best first."
+        if self._parents is None or self._parents[0] != self.version:
+            done = self.done
+            most = max(4, math.ceil(self.retain * len(done)))
+            self._parents = self.version, [done[i].arch for i in ranking(self.values(), most)[:most]]
+        return self._parents[1]
+
     def _candidate(self, rng):
-        if len(self.known) < self.population or len(self.done) < 2:
+        if len(self.known) < self.population or self.version < 2:
             return self.space.sample(rng)
-        order = ranking(self.values())
-        parents = [self.done[i].arch for i in order[: max(4, math.ceil(self.retain * len(order)))]]
-        a, b = (
-            parents[rng.integers(len(parents), size=max(1, len(parents) // 2)).min()] for _ in range(2)
-        )  # the better ranked of a tournament
+        parents = self.parents()
+        size = max(1, len(parents) // 2)  # of a tournament, which the better ranked wins
+        a, b = (parents[rng.integers(len(parents), size=size).min()] for _ in range(2))
         return self.space.mutate(self.space.crossover(a, b, rng), self.p_mutate, rng)
 
 # %% ../nbs/06_search.ipynb #342cbdc7
 class OptunaStrategy(Strategy):
-    "A sampler of Optuna that never repeats. Its studies live in memory, filled with what has been told."
+    """Any sampler of Optuna or OptunaHub, never repeating and under the constraint.
 
-    tries, study, anew = 20, None, False  # anew: begin the study in memory anew for each trial
+    Its studies live in memory, filled with what has been told. A class, or a function of a seed, is called for each
+    trial, and then a resumed search goes on as it would have; a sampler that is given ready made keeps its own random
+    numbers, and a resumed search goes on with others."""
 
-    def sampler(self, seed: int):
-        raise RuntimeError('use TPESearch or NSGA2Search')  # makes the sampler of one trial
+    tries = 20
+    anew = True  # begin the study in memory anew for each trial: some samplers remember more in it than what was told
+    remembers = True  # what the sampler notes of a trial goes into its `info`, so that it finds it again
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        seed: int = 0,
+        constraint: AtMost | None = None,
+        objectives: Objectives = 'CC',
+        sampler: Any = None,  # a class of samplers, a function of a seed, or a sampler: `optuna.samplers.GPSampler`
+    ):
+        super().__init__(space, seed, constraint, objectives)
+        need('optuna', 'search')
+        if not callable(sampler) and not hasattr(sampler, 'sample_relative'):
+            raise ValueError(f'sampler must be one of Optuna\'s, its class or a function of a seed, got {sampler!r}')
+        self.study, self._source, self._told = None, sampler, []
+
+    def sampler(self, seed: int) -> Any:
+        "The sampler of one trial."
+        if not callable(self._source):
+            return self._source
+        if 'seed' in inspect.signature(self._source).parameters:
+            return self._source(seed=seed)
+        return self._source() if isinstance(self._source, type) else self._source(seed)
 
     def next_trial(self, rng):
         told = list(zip(self.done, self.values().tolist()))
@@ -134,9 +180,8 @@ class OptunaStrategy(Strategy):
             self._begin()  # ranks change with every trial
         genes, create = optuna_distributions(self.space), need('optuna', 'search').create_trial
         for t, v in told[len(self._told) :]:
-            self.study.add_trial(
-                create(params=optuna_params(self.space, t.arch), distributions=genes, values=v, system_attrs=t.info)
-            )
+            params = optuna_params(self.space, t.arch)
+            self.study.add_trial(create(params=params, distributions=genes, values=v, system_attrs=t.info))
         self._told = told
         return super().next_trial(rng)
 
@@ -146,57 +191,45 @@ class OptunaStrategy(Strategy):
             self.study, self._told = optuna.create_study(directions=['minimize'] * len(self.objectives)), []
 
     def propose(self, rng):
+        optuna = need('optuna', 'search')
         self.study.sampler = self.sampler(int(rng.integers(2**31)))
         drawn = self.study.ask(optuna_distributions(self.space))
-        self.notes = self.keep(self.study.get_trials(deepcopy=False)[drawn.number].system_attrs)
-        self.study.tell(drawn, state=need('optuna', 'search').trial.TrialState.FAIL)
+        noted = self.study.get_trials(deepcopy=False)[drawn.number].system_attrs
+        self.notes = dict(noted) if self.remembers else {}
+        with contextlib.suppress(RuntimeError):  # a sampler that has tried everything wants to stop the study
+            self.study.tell(drawn, state=optuna.trial.TrialState.FAIL)
         return self.space.arch([drawn.params[g] for g in self.space.genes])
-
-    def keep(self, attributes: dict) -> dict:
-        return {}  # what of Optuna's own attributes of a trial it must find again
 
 # %% ../nbs/06_search.ipynb #0132d3c3
 class TPESearch(OptunaStrategy):
     "Tree-structured Parzen estimator, by Optuna (extra `search`)."
 
+    anew = remembers = False  # it goes by what was told alone
+
     def __init__(
         self,
         space: SearchSpace,
         seed: int = 0,
         constraint: AtMost | None = None,
-        objectives: Mapping[str | tuple[str, ...], str] | str = 'CC',
+        objectives: Objectives = 'CC',
         startup: int = 16,  # random trials at the beginning
         candidates: int = 24,  # draws from the good trials' density, of which the best ratio is taken
     ):
-        super().__init__(space, seed, constraint, objectives)
-        self.startup, self.candidates = startup, candidates
-        need('optuna', 'search')
-
-    def sampler(self, seed):
-        return need('optuna', 'search').samplers.TPESampler(
-            seed=seed, n_startup_trials=self.startup, n_ei_candidates=self.candidates, multivariate=True
-        )
+        sampler = need('optuna', 'search').samplers.TPESampler
+        settings = dict(n_startup_trials=startup, n_ei_candidates=candidates, multivariate=True)
+        super().__init__(space, seed, constraint, objectives, partial(sampler, **settings))
 
 
 class NSGA2Search(OptunaStrategy):
     "NSGA-II with uniform crossover, by Optuna (extra `search`)."
 
-    anew = True  # it remembers parents in the study, which a resumed search could not
-
     def __init__(
         self,
         space: SearchSpace,
         seed: int = 0,
         constraint: AtMost | None = None,
-        objectives: Mapping[str | tuple[str, ...], str] | str = 'CC',
+        objectives: Objectives = 'CC',
         population: int = 16,  # of a generation
     ):
-        super().__init__(space, seed, constraint, objectives)
-        self.population = population
-        need('optuna', 'search')
-
-    def sampler(self, seed):
-        return need('optuna', 'search').samplers.NSGAIISampler(seed=seed, population_size=self.population)
-
-    def keep(self, attributes):
-        return dict(attributes)  # its generation
+        sampler = need('optuna', 'search').samplers.NSGAIISampler
+        super().__init__(space, seed, constraint, objectives, partial(sampler, population_size=population))

@@ -30,7 +30,10 @@ SCORES = {
 
 # %% ../nbs/workshop/shared.ipynb #8ba212e4
 class SharedWeights:
-    "Evaluator: scores of a trial's architecture with the weights of a trained supernet, and its costs. A budget below 1 scores that share of the validation part."
+    """Evaluator: scores of a trial's architecture with the weights of a trained supernet, and its costs.
+
+    A budget below 1 scores that share of the validation part. Unknown metrics, and data of the authors' protocol, are
+    a ValueError."""
 
     def __init__(
         self,
@@ -99,7 +102,9 @@ class SharedWeights:
 
 # %% ../nbs/workshop/shared.ipynb #762b9e8d
 class SeveralSets:
-    "Evaluator on several data sets: each score is named after its set, 'CC osie'. Search with the objective ('CC osie', 'CC crowd') for the best mean rank."
+    """Evaluator on several data sets: each score is named after its set, 'CC osie'; costs keep their names.
+
+    Search with the objective ('CC osie', 'CC crowd') for the best mean rank."""
 
     def __init__(self, evaluators: Mapping[str, SharedWeights]):
         self.evaluators = dict(evaluators)

@@ -7,11 +7,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any, BinaryIO
 
 import numpy as np
 from filelock import FileLock
@@ -21,8 +24,8 @@ from .space import Arch, SearchSpace
 from .strategy import Trial
 
 # %% auto #0
-__all__ = ['Record', 'MemoryStorage', 'FileStorage', 'quiet_optuna', 'optuna_distributions', 'optuna_params', 'OptunaStorage',
-           'open_storage']
+__all__ = ['StorageName', 'Record', 'MemoryStorage', 'end_of_lines', 'FileStorage', 'quiet_optuna', 'optuna_distributions',
+           'optuna_params', 'JournalLock', 'journal', 'OptunaStorage', 'open_storage']
 
 # %% ../nbs/workshop/storages.ipynb #c2052454
 @dataclass(frozen=True)
@@ -52,18 +55,20 @@ class Record:
 class MemoryStorage:
     "Records in memory; the interface of all storages."
 
-    where = 'memory'
+    where = 'memory'  # for messages
 
     def __init__(self):
-        self.header, self._records = None, {}
+        self.header, self._records, self._events = None, {}, []
 
     def open(self, header: dict):
-        "Begin a study, or go on with one: ValueError when it is of another space or of other objectives."
-        found = self._meet(json.loads(json.dumps(header)))
-        for k, v in json.loads(json.dumps(header)).items():
-            if found.get(k) != v:
+        "Begin a study, or go on with one: ValueError when it is of another space, of other objectives or other facts."
+        header = json.loads(json.dumps(header))
+        found = self._meet(header)
+        for k in dict.fromkeys([*header, *found]):
+            if found.get(k) != header.get(k):
                 raise ValueError(
-                    f'{self.where} holds a study of another {k}: {_brief(found.get(k))} instead of {_brief(v)}; choose another storage'
+                    f'{self.where} holds a study of another {k}: {_brief(found.get(k))} instead of '
+                    f'{_brief(header.get(k))}; choose another storage'
                 )
 
     def _meet(self, header):
@@ -71,28 +76,60 @@ class MemoryStorage:
         return self.header
 
     def add(self, record: Record):
+        "Claim a trial."
         self._records[record.id] = record
+        self._events.append(record.id)
 
     def finish(self, record: Record, **changes):
         "Note the end of a trial that is still running."
         if self._records[record.id].state == 'running':
             self._records[record.id] = replace(record, **changes)
+            self._events.append(record.id)
+
+    def _refresh(self):
+        "Take in what others have written."
 
     def read(self) -> list[Record]:
         "All records, in the order of their claims, which every worker sees alike."
+        self._refresh()
         return list(self._records.values())
+
+    def news(
+        self,
+        since: int = 0,  # a position that an earlier call gave
+    ) -> tuple[list[Record], int]:  # and the position to ask from next time
+        "The records that are new or have ended since then, new ones in the order of their claims."
+        self._refresh()
+        end = len(self._events)
+        return [self._records[i] for i in dict.fromkeys(self._events[since:end])], end
 
 
 def _brief(value):
-    return (
-        value['name'] + ' with ' + str(value['resolutions']) + ' px'
-        if isinstance(value, dict) and 'stages' in value
-        else str(value)
-    )
+    if value is None:
+        return 'none'
+    if isinstance(value, dict) and 'stages' in value:
+        return f'{value["name"]} with {value["resolutions"]} px'
+    return str(value)
+
+# %% ../nbs/workshop/storages.ipynb #fdce8d2e
+def end_of_lines(
+    f: BinaryIO,  # of a file of lines
+) -> int:  # position in bytes; 0: there is no complete line
+    "Where the last complete line ends: what is behind it, a crash has cut."
+    end = f.seek(0, os.SEEK_END)
+    while end:
+        begin = max(0, end - 65536)
+        f.seek(begin)
+        if (at := f.read(end - begin).rfind(b'\n')) >= 0:
+            return begin + at + 1
+        end = begin
+    return 0
 
 # %% ../nbs/workshop/storages.ipynb #2a04fd8f
 class FileStorage(MemoryStorage):
-    "Records in a file of JSON lines: a line per claim and per end, synced to disk. A line that a crash has cut is removed by the next writer."
+    """Records in a file of JSON lines: a line per claim and per end, synced to disk.
+
+    A line that a crash has cut is removed by the next writer."""
 
     def __init__(self, path: str | Path):
         super().__init__()
@@ -109,24 +146,18 @@ class FileStorage(MemoryStorage):
             os.fsync(f.fileno())
 
     def _whole(self, f):
-        "Where the last complete line ends."
-        end = f.seek(0, os.SEEK_END)
-        while end:
-            start = max(0, end - 65536)
-            f.seek(start)
-            if (at := f.read(end - start).rfind(b'\n')) >= 0:
-                return start + at + 1
-            end = start
-        f.seek(0)
-        if not ((begun := f.read(9)) == b'{"header"'[: len(begun)]):
-            raise ValueError(f'{self.path} is not a storage of searches: {begun!r} ...')
-        return 0
+        "Where the last complete line ends; a file that cannot be one of ours is a ValueError."
+        if not (end := end_of_lines(f)):
+            f.seek(0)
+            if not ((begun := f.read(9)) == b'{"header"'[: len(begun)]):
+                raise ValueError(f'{self.path} is not a storage of searches: {begun!r} ...')
+        return end
 
     def _meet(self, header):
-        self.read()
+        self._refresh()
         if self.header is None:
             self._write(header=header)
-            self.read()
+            self._refresh()
         return self.header
 
     def add(self, record):
@@ -135,9 +166,9 @@ class FileStorage(MemoryStorage):
     def finish(self, record, **changes):
         self._write(end=record.id, changes=changes)
 
-    def read(self):
+    def _refresh(self):
         if not self.path.exists():
-            return []
+            return
         with open(self.path, 'rb') as f:
             f.seek(self._offset)
             lines, _, _ = f.read().rpartition(b'\n')
@@ -157,7 +188,6 @@ class FileStorage(MemoryStorage):
             else:
                 raise ValueError(f'{self.path} is not a storage of searches: {line[:40]!r}')
         self._offset += len(lines) + bool(lines)
-        return super().read()
 
 # %% ../nbs/workshop/storages.ipynb #9e33e567
 @contextlib.contextmanager
@@ -188,97 +218,141 @@ def optuna_params(
     "An architecture, as Optuna wants it."
     return dict(zip(space.genes, space.values(arch)))
 
+# %% ../nbs/workshop/storages.ipynb #0566b8b6
+class JournalLock:
+    "One writer of a journal at a time; the lock ends with its process, and a torn last line is removed."
+
+    def __init__(self, path: str):
+        self.path, self._lock = path, FileLock(f'{path}.writer')
+
+    def acquire(self) -> bool:
+        "Wait for the lock, and mend the file. A file that is no journal is a ValueError."
+        self._lock.acquire()
+        try:
+            with open(self.path, 'r+b') as f:
+                f.truncate(self._whole(f))
+        except BaseException:
+            self._lock.release()
+            raise
+        return True
+
+    def _whole(self, f):
+        if not (end := end_of_lines(f)):
+            f.seek(0)
+            if not ((begun := f.read(10)) == b'{"op_code"'[: len(begun)]):
+                raise ValueError(f"{self.path} is no journal of Optuna's: {begun!r} ...")
+        return end
+
+    def release(self):
+        "Let others write."
+        self._lock.release()
+
+
+def journal(
+    path: str,  # of the file; made when it is not there
+) -> Any:  # Optuna's JournalStorage
+    "A journal of Optuna's that survives kills."
+    storages = need('optuna', 'search').storages
+    return storages.JournalStorage(storages.journal.JournalFileBackend(path, lock_obj=JournalLock(path)))
+
 # %% ../nbs/workshop/storages.ipynb #0ca34a85
 class OptunaStorage(MemoryStorage):
-    "Records as trials of an Optuna study (extra `search`): 'sqlite:///study.db', 'postgresql://...', or a journal file."
+    "Records as trials of an Optuna study (extra `search`), in a database or in a journal file."
 
     def __init__(
         self,
         url: str,  # of a database; or the path of Optuna's journal file, which ends in .journal
         name: str = 'salnas',  # of the study
     ):
-        self.url, self.name, self.where, self.study, self._trials = (
-            url,
-            name,
-            re.sub('://[^@/]*@', '://...@', url),
-            None,
-            {},
-        )
+        super().__init__()
+        self.url, self.name, self.where = url, name, re.sub('://[^@/]*@', '://...@', url)
+        self.study, self._trials, self._over = None, {}, set()  # by the ids of records; numbers of trials that are over
 
     def _backend(self):
         file = self.url.removeprefix('sqlite:///')
         if file != self.url or self.url.endswith('.journal'):
             Path(file).parent.mkdir(parents=True, exist_ok=True)
-        storages = need('optuna', 'search').storages
-        return (
-            storages.JournalStorage(storages.journal.JournalFileBackend(self.url))
-            if self.url.endswith('.journal')
-            else self.url
-        )
+        return journal(self.url) if self.url.endswith('.journal') else self.url
 
-    def _meet(self, header):
+    def _begin(self, header):
+        "The study, made if it is not there; one in a database that others are making at this moment is tried again."
         optuna = need('optuna', 'search')
         directions = ['maximize' if kind == 'max' else 'minimize' for _, kind in header['objectives']]
-        with quiet_optuna(optuna):
-            self.study = optuna.create_study(
-                study_name=self.name, storage=self._backend(), directions=directions, load_if_exists=True
-            )
-        if 'salnas' not in self.study.user_attrs:
-            self.study.set_user_attr('salnas', header)
-        for t in self.study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING]):
+        busy = (need('sqlalchemy', 'search').exc.SQLAlchemyError, optuna.exceptions.StorageInternalError)
+        for attempt in range(8):
+            try:
+                with quiet_optuna(optuna):
+                    study = optuna.create_study(
+                        study_name=self.name, storage=self._backend(), directions=directions, load_if_exists=True
+                    )
+                if 'salnas' not in study.user_attrs:
+                    study.set_user_attr('salnas', header)
+                return study
+            except busy:
+                if attempt == 7:
+                    raise
+                time.sleep(random.uniform(0.05, 0.1) * 1.5**attempt)
+
+    def _meet(self, header):
+        self.study = self._begin(header)
+        self.header = self.study.user_attrs['salnas']
+        running = need('optuna', 'search').trial.TrialState.RUNNING
+        for t in self.study.get_trials(deepcopy=False, states=[running]):
             if 'end' in t.user_attrs:
                 self._tell(t, t.user_attrs['end'])  # a crash came between
-        return self.study.user_attrs['salnas']
+        self._space = SearchSpace.from_dict(self.header['space'])
+        self._distributions = optuna_distributions(self._space)
+        return self.header
 
     def add(self, record):
-        optuna, space = need('optuna', 'search'), SearchSpace.from_dict(self.study.user_attrs['salnas']['space'])
+        optuna = need('optuna', 'search')
         self.study.add_trial(
             optuna.create_trial(
                 state=optuna.trial.TrialState.RUNNING,
-                params=optuna_params(space, record.trial.arch),
-                distributions=optuna_distributions(space),
+                params=optuna_params(self._space, record.trial.arch),
+                distributions=self._distributions,
                 user_attrs={'claim': record.to_dict()},
             )
         )
 
     def finish(self, record, **changes):
-        self.read()
+        self._refresh()
         trial = self._trials.get(record.id)
         if trial is None or 'end' in trial.user_attrs:
             return
-        with contextlib.suppress(
-            need('optuna', 'search').exceptions.UpdateFinishedTrialError
-        ):  # somebody else was faster
-            need('optuna', 'search').trial.Trial(self.study, trial._trial_id).set_user_attr(
-                'end', changes
-            )  # first: a crash between the two loses nothing
+        optuna = need('optuna', 'search')
+        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):  # somebody else was faster
+            # first: a crash between the two loses nothing
+            optuna.trial.Trial(self.study, trial._trial_id).set_user_attr('end', changes)
             self._tell(trial, changes)
 
     def _tell(self, trial, end):
-        names = [o if isinstance(o, list) else [o] for o, _ in self.study.user_attrs['salnas']['objectives']]
+        names = [o if isinstance(o, list) else [o] for o, _ in self.header['objectives']]
         values = [float(np.mean([end['scores'][n] for n in o])) for o in names] if end['state'] == 'done' else None
-        self.study.tell(
-            trial.number,
-            values,
-            state=None if values else need('optuna', 'search').trial.TrialState.FAIL,
-            skip_if_finished=True,
-        )
+        state = None if values else need('optuna', 'search').trial.TrialState.FAIL
+        self.study.tell(trial.number, values, state=state, skip_if_finished=True)
 
-    def read(self):
+    def _refresh(self):
         if self.study is None:
             self.study = need('optuna', 'search').load_study(study_name=self.name, storage=self._backend())
-        trials = [t for t in self.study.get_trials(deepcopy=False) if 'claim' in t.user_attrs]
-        self._trials = {t.user_attrs['claim']['id']: t for t in trials}
-        return [Record.from_dict(t.user_attrs['claim'] | t.user_attrs.get('end', {})) for t in trials]
+        for t in self.study.get_trials(deepcopy=False):
+            if t.number in self._over or 'claim' not in t.user_attrs:
+                continue
+            record = Record.from_dict(t.user_attrs['claim'] | t.user_attrs.get('end', {}))
+            self._trials[record.id] = t
+            if self._records.get(record.id) != record:
+                super().add(record)
+            if t.state.is_finished():
+                self._over.add(t.number)
 
 # %% ../nbs/workshop/storages.ipynb #b97fb1ee
+StorageName = None | str | Path | MemoryStorage  # how a storage may be given
+
+
 def open_storage(
-    storage: None
-    | str
-    | Path
-    | MemoryStorage,  # None: memory; a path that ends in .jsonl; one in .journal, or a database's URL, for Optuna
+    storage: StorageName,  # None: memory; a path that ends in .jsonl; one in .journal, or a database's URL, for Optuna
 ) -> MemoryStorage:
-    "The storage of that name."
+    "The storage of that name; an unknown kind is a ValueError."
     if storage is None:
         return MemoryStorage()
     if isinstance(storage, MemoryStorage):
@@ -288,5 +362,6 @@ def open_storage(
     if str(storage).endswith('.jsonl'):
         return FileStorage(storage)
     raise ValueError(
-        f"storage must end in .jsonl (a file of ours), in .journal (Optuna's) or be a database's URL such as sqlite:///study.db, got {storage!r}"
+        "storage must end in .jsonl (a file of ours), in .journal (Optuna's) or be a database's URL such as "
+        f'sqlite:///study.db, got {storage!r}'
     )

@@ -5,18 +5,21 @@
 # %% ../nbs/workshop/strategy.ipynb #c1a3a6a6
 from __future__ import annotations
 import math
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
 import numpy as np
-import pandas as pd
+from scipy import stats
 
 from .neighbours import every_arch, shrunk
 from .space import Arch, SearchSpace
 
 # %% auto #0
-__all__ = ['COLUMNS', 'Trial', 'AtMost', 'fronts', 'crowding', 'ranking', 'History', 'Strategy']
+__all__ = ['RESERVED', 'Objectives', 'Trial', 'AtMost', 'fronts', 'crowding', 'ranking', 'hypervolume', 'rank_correlation',
+           'History', 'Strategy']
 
 # %% ../nbs/workshop/strategy.ipynb #43c03865
 @dataclass(frozen=True)
@@ -50,7 +53,8 @@ class AtMost:
         if not least <= self.limit:
             more = f'{least / self.limit - 1:.0%}' if self.limit > 0 else f'{least - self.limit:.4g}'
             raise ValueError(
-                f'no architecture of {space.name!r} meets {self.name} <= {self.limit:.4g}: the cheapest has {least:.4g}, {more} more; raise the limit or take a smaller space'
+                f'no architecture of {space.name!r} meets {self.name} <= {self.limit:.4g}: the cheapest has '
+                f'{least:.4g}, {more} more; raise the limit or take a smaller space'
             )
 
 # %% ../nbs/workshop/strategy.ipynb #f5a2878c
@@ -59,6 +63,8 @@ def fronts(
 ) -> np.ndarray:  # (n,) int: 0 for the Pareto front, 1 for the front of the rest ...
     "Rank of every point by non-dominated sorting (Deb et al. 2002, NSGA-II)."
     values = np.asarray(values, float)
+    if values.shape[1] <= 2 and not np.isnan(values).any():
+        return _fronts_of_two(values)
     beats = (values[:, None] <= values[None]).all(-1) & (values[:, None] < values[None]).any(-1)  # row dominates column
     rank, left = np.full(len(values), -1), np.ones(len(values), bool)
     for r in count():
@@ -67,6 +73,20 @@ def fronts(
         front = left & ~beats[left].any(0)
         rank[front], left = r, left & ~front
 
+
+def _fronts_of_two(values):
+    "One sweep by the first objective: a point is of the first front whose best second objective it undercuts."
+    order = np.lexsort(values.T[::-1])
+    points = values[order]
+    new = np.r_[True, (points[1:] != points[:-1]).any(1)][: len(points)]  # equal points are of one front
+    best, rank = [], np.zeros(len(points), int)  # best: of the second objective, per front; ascending
+    ranks = []
+    for v in points[new, -1].tolist():
+        ranks.append(r := bisect_right(best, v))
+        best[r : r + 1] = [v]
+    rank[order] = np.array(ranks, int)[np.cumsum(new) - 1]
+    return rank
+
 # %% ../nbs/workshop/strategy.ipynb #c55dd8a3
 def crowding(
     values: np.ndarray,  # (n, m) of one front
@@ -74,8 +94,9 @@ def crowding(
     "Crowding distance of the points of one front (Deb et al. 2002)."
     values = np.asarray(values, float)
     distance = np.zeros(len(values))
-    for v in values.T:
-        order, reach = np.argsort(v, kind='stable'), np.ptp(v)
+    for v in values.T if len(values) else ():
+        order = np.argsort(v, kind='stable')
+        reach = v[order[-1]] - v[order[0]]
         distance[order[[0, -1]]] = np.inf
         if reach > 0:
             distance[order[1:-1]] += (v[order[2:]] - v[order[:-2]]) / reach
@@ -84,39 +105,109 @@ def crowding(
 
 def ranking(
     values: np.ndarray,  # (n, m), smaller is better
+    most: int | None = None,  # how many are needed: the order of later fronts is left as it is
 ) -> np.ndarray:  # (n,) indices, best first
     "Order by NSGA-II: the lower front first, within a front the lonelier point."
+    values = np.asarray(values, float)
     rank = fronts(values)
+    order = np.argsort(rank, kind='stable')
+    ends = np.flatnonzero(np.diff(rank[order])) + 1  # of all fronts but the last
     lonely = np.zeros(len(rank))
-    for r in set(rank):
-        lonely[rank == r] = crowding(np.asarray(values, float)[rank == r])
+    for begin, front in zip([0, *ends], np.split(order, ends)):
+        if most is None or begin < most:
+            lonely[front] = crowding(values[front])
     return np.lexsort((-lonely, rank))
 
+# %% ../nbs/workshop/strategy.ipynb #427472de
+def hypervolume(
+    values: np.ndarray,  # (n, m), smaller is better: minus the score, the cost ...
+    reference: Sequence[float],  # m numbers; points that are not better in each of them do not count
+) -> float:
+    "Volume between the front of `values` and a reference point (Zitzler and Thiele 1999): larger is better."
+    values, reference = np.asarray(values, float), np.asarray(reference, float)
+    if values.ndim != 2 or values.shape[1:] != reference.shape or not len(reference):
+        raise ValueError(
+            f'values need one column per number of the reference, got shapes {values.shape} and {reference.shape}'
+        )
+    values = values[(values < reference).all(1)]
+    if not len(values):
+        return 0.0
+    if len(reference) == 1:
+        return float(reference[0] - values.min())
+    values = values[values[:, -1].argsort(kind='stable')]
+    thickness = np.diff([*values[:, -1], reference[-1]])  # slabs along the last objective, each under the points before
+    slabs = np.flatnonzero(thickness > 0)
+    return float(sum(thickness[i] * hypervolume(values[: i + 1, :-1], reference[:-1]) for i in slabs))
+
+# %% ../nbs/workshop/strategy.ipynb #99337cb3
+def rank_correlation(
+    a: Sequence[float],  # (n,) scores of networks, say by a proxy
+    b: Sequence[float],  # (n,) scores of the same networks, say after full training
+) -> dict[str, float]:  # 'spearman' and 'kendall' in [-1,1]; NaN when one side is constant
+    "Spearman's rho and Kendall's tau-b over the pairs in which both are numbers; fewer than 3 are a ValueError."
+    a, b = np.asarray(a, float), np.asarray(b, float)
+    if a.shape != b.shape or a.ndim != 1:
+        raise ValueError(f'rank correlation needs two sequences of one length, got shapes {a.shape} and {b.shape}')
+    both = ~(np.isnan(a) | np.isnan(b))
+    if both.sum() < 3:
+        raise ValueError(f'rank correlation needs at least 3 networks with both scores, got {both.sum()}')
+    a, b = a[both], b[both]
+    if (a == a[0]).all() or (b == b[0]).all():
+        return {'spearman': float('nan'), 'kendall': float('nan')}
+    return {'spearman': float(stats.spearmanr(a, b).statistic), 'kendall': float(stats.kendalltau(a, b).statistic)}
+
 # %% ../nbs/workshop/strategy.ipynb #2c1a436c
-COLUMNS = {'number', 'state', 'budget', 'cost', 'seconds', 'reason', 'arch'}  # of a search's table, beside the scores
+RESERVED = {'number', 'state', 'budget', 'cost', 'seconds', 'reason', 'arch'}  # columns of a search's table, no scores
+
+# %% ../nbs/workshop/strategy.ipynb #591f634a
+Objectives = Mapping[str | tuple[str, ...], str] | str  # names of scores -> 'max' or 'min'; or one name
+
+
+class _Table:
+    "Trials and their scores, in the order of the numbers that trials have."
+
+    def __init__(self, width):
+        self._trials, self._rows = [], np.zeros((64, width))
+
+    def insert(self, number, trial, scores):
+        n, at = len(self._trials), bisect_right(self._trials, (number,))
+        if n == len(self._rows):
+            self._rows = np.concatenate([self._rows, np.zeros_like(self._rows)])
+        self._rows[at + 1 : n + 1] = self._rows[at:n]
+        self._rows[at] = scores
+        self._trials.insert(at, (number, trial))
+
+    def trials(self):
+        return [t for _, t in self._trials]
+
+    def scores(self):
+        return self._rows[: len(self._trials)]
 
 # %% ../nbs/workshop/strategy.ipynb #1a1c8082
 class History:
     """The trials of a study that are known so far, with what was said of them.
 
-    `objectives` maps names of scores to 'max' or 'min'; a tuple of names stands for the mean of their ranks among all trials."""
+    `objectives` maps names of scores to 'max' or 'min'; a tuple of names stands for the mean of their ranks among all
+    trials. `known` holds all trials in the order in which they became known: scores, None for a failed one, {} for one
+    that nobody has told of; `numbers` says when each became known. `version` grows with every score, for those who
+    keep what follows from scores."""
 
     def __init__(
         self,
         space: SearchSpace,
-        objectives: Mapping[str | tuple[str, ...], str] | str = 'CC',  # a single name is maximised
+        objectives: Objectives = 'CC',  # a single name is maximised
     ):
         self.space = space
         self.objectives = {objectives: 'max'} if isinstance(objectives, (str, tuple)) else dict(objectives)
         if not self.objectives or not set(self.objectives.values()) <= {'max', 'min'}:
             raise ValueError(f"objectives map names of scores to 'max' or 'min', got {objectives!r}")
-        if taken := set(self.names) & COLUMNS:
+        if taken := set(self.names) & RESERVED:
             raise ValueError(
                 f'scores cannot be named {sorted(taken)}: the table of a search has columns of these names'
             )
-        self.known: dict[
-            Trial, dict | None
-        ] = {}  # in the order they became known: scores, None: failed, {}: not told yet
+        self.known: dict[Trial, dict | None] = {}
+        self.version, self._table = 0, _Table(len(self.names))
+        self.numbers, self._last = {}, 0
 
     @property
     def names(self) -> list[str]:
@@ -125,57 +216,78 @@ class History:
 
     def register(self, trials: Iterable[Trial]):
         "Take note of trials that somebody is evaluating. An architecture of another space is a ValueError."
-        for t in trials:
+        new = [t for t in trials if t not in self.known]
+        for t in new:
             self.space.check(t.arch)
-            self.known.setdefault(t, {})
+        for t in dict.fromkeys(new):
+            self.known[t] = {}
+            self.numbers[t] = self._last = self._last + 1
 
-    def forget(self, trial: Trial):
+    def forget(self, trial: Trial) -> bool:  # whether there was something to forget
         "Take back a trial that nobody evaluates after all, so that it may be asked for again."
-        if self.known.get(trial) == {}:
-            del self.known[trial]
+        if waiting := self.known.get(trial) == {}:
+            del self.known[trial], self.numbers[trial]
+        return waiting
 
     def tell(
         self,
         trials: Sequence[Trial],  # also ones that this object did not ask for
-        scores: Sequence[
-            Mapping[str, float] | None
-        ],  # one per trial: scores by name, more names are kept; None: it failed
+        scores: Sequence[Mapping[str, float] | None],  # one per trial, more names are kept; None: it failed
     ):
-        "Hear what came of trials. A score that is not finite counts as failed; a missing name, or a trial told twice, is a ValueError."
+        """Hear what came of trials. A score that is not finite counts as failed.
+
+        A missing name, or a trial told twice, is a ValueError, and then nothing of all this is noted."""
         if len(trials) != len(scores):
             raise ValueError(f'{len(trials)} trials need as many scores, got {len(scores)}')
+        seen = set()
         for t, s in zip(trials, scores):
-            if self.known.get(t):
+            if self.known.get(t, {}) != {} or t in seen:
                 raise ValueError(f'this trial has been told already: {t}')
+            seen.add(t)
             if s is not None and (missing := [n for n in self.names if n not in s]):
                 raise ValueError(f'scores lack {missing}, they have {sorted(s)}')
         self.register(trials)
         for t, s in zip(trials, scores):
-            self.known[t] = dict(s) if s is not None and all(math.isfinite(s[n]) for n in self.names) else None
+            if s is not None and all(math.isfinite(s[n]) for n in self.names):
+                self.known[t] = dict(s)
+                self._table.insert(self.numbers[t], t, [s[n] for n in self.names])
+                self.version += 1
+            else:
+                self.known[t] = None
 
     @property
     def done(self) -> list[Trial]:
         "Trials with scores, in the order they became known."
-        return [t for t, s in self.known.items() if s]
+        return self._table.trials()
 
-    def values(self) -> np.ndarray:
-        "(n, m) objectives of `done`, turned so that smaller is better."
-        table = pd.DataFrame([self.known[t] for t in self.done], columns=self.names, dtype=float)
-        columns = [
-            table[list(o)].rank(ascending=kind == 'min').mean(axis=1)
-            if isinstance(o, tuple)
-            else table[o] * (-1 if kind == 'max' else 1)
-            for o, kind in self.objectives.items()
-        ]
-        return np.stack([c.to_numpy() for c in columns], 1)
+    def values(
+        self,
+        trials: Sequence[Trial] | None = None,  # some that have scores; None: `done`
+    ) -> np.ndarray:  # (n, m)
+        "Objectives of trials, turned so that smaller is better; ranks are ranks among these trials."
+        rows = self._table.scores()
+        if trials is not None:
+            rows = np.array([[self.known[t][n] for n in self.names] for t in trials]).reshape(-1, len(self.names))
+        columns, scores = [], dict(zip(self.names, rows.T))
+        for o, kind in self.objectives.items():
+            sign = -1 if kind == 'max' else 1
+            if isinstance(o, tuple):
+                columns.append(np.mean([stats.rankdata(sign * scores[n]) for n in o], axis=0))
+            else:
+                columns.append(sign * scores[o])
+        return np.stack(columns, 1)
 
     def pareto(self) -> list[tuple[Trial, dict]]:
-        "Trials that nobody dominates, with their scores, best in the first objective first. Only those with the largest budget compete."
-        budgets = np.array([t.budget for t in self.done])
+        """Trials that nobody dominates, with their scores, best in the first objective first.
+
+        Only those with the largest budget compete."""
+        done = self.done
+        budgets = np.array([t.budget for t in done])
         trials = np.flatnonzero(budgets == budgets.max(initial=0))
         values = self.values()[trials]
         front = np.flatnonzero(fronts(values) == 0)
-        return [(t := self.done[trials[i]], self.known[t]) for i in front[np.lexsort(values[front].T[::-1])]]
+        best = trials[front[np.lexsort(values[front].T[::-1])]]
+        return [(done[i], self.known[done[i]]) for i in best]
 
 # %% ../nbs/workshop/strategy.ipynb #0447e35b
 class Strategy(History):
@@ -188,10 +300,11 @@ class Strategy(History):
         space: SearchSpace,
         seed: int = 0,
         constraint: AtMost | None = None,
-        objectives: Mapping[str | tuple[str, ...], str] | str = 'CC',  # a single name is maximised
+        objectives: Objectives = 'CC',  # a single name is maximised
     ):
         super().__init__(space, objectives)
         self.seed, self.archs, self.notes = seed, set(), {}  # notes: of the proposal being made, for its trial's `info`
+        self._uses = Counter()  # trials per architecture
         self.constrain(constraint)
 
     def constrain(self, constraint: AtMost | None):
@@ -201,14 +314,27 @@ class Strategy(History):
         self.constraint, self._walk = constraint, None
 
     def allows(self, arch: Arch) -> bool:
+        "Whether the strategy may propose it."
         return self.constraint is None or self.constraint.allows(arch)
 
     def register(self, trials):
-        super().register(trials)
-        self.archs.update(t.arch for t in trials)
+        new = [t for t in dict.fromkeys(trials) if t not in self.known]
+        super().register(new)
+        self._uses.update(t.arch for t in new)
+        self.archs.update(t.arch for t in new)
+
+    def forget(self, trial):
+        if forgotten := super().forget(trial):
+            self._uses[trial.arch] -= 1
+            if not self._uses[trial.arch]:
+                self.archs.discard(trial.arch)
+            self._walk = None
+        return forgotten
 
     def propose(self, rng: np.random.Generator) -> Arch | Trial:
-        "The strategy's idea. If it repeats one or breaks the constraint, the strategy is asked again; a Trial it has made sure of itself is taken as it is."
+        """The strategy's idea. If it repeats one or breaks the constraint, the strategy is asked again.
+
+        A Trial, which the strategy has made sure of itself, is taken as it is."""
         return self.space.sample(rng)
 
     def ask(self, n: int = 1) -> list[Trial]:
@@ -220,10 +346,6 @@ class Strategy(History):
             self.register([trial])
             trials.append(trial)
         return trials
-
-    def forget(self, trial):
-        super().forget(trial)
-        self.archs, self._walk = {t.arch for t in self.known}, None
 
     def next_trial(self, rng: np.random.Generator) -> Trial | None:
         "The next trial, new and allowed, from what `propose` says; None when the space is exhausted."
