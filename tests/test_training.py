@@ -189,17 +189,18 @@ def test_the_command_refuses_what_it_does_not_know(tmp_path, arguments, word):
 
 
 def test_the_published_recipe_runs(tmp_path):
-    """Two steps of the `paper` profile in the paper's space, with batches of 2 instead of 64 and bfloat16.
+    """Two steps of the `paper` profile on the paper's networks, with small pictures, batches of 2 and bfloat16.
 
     They start from a file with the names and shapes of AlphaNet's checkpoint."""
-    reference = Supernet(alphanet_space(), seed=3)
+    space = alphanet_space((64,))  # its pictures, not its layers
+    reference = Supernet(space, seed=3)
     own, generator = reference.state_dict(), torch.Generator().manual_seed(0)
     state = {
         f'module.{theirs}': own[ours] * (1 + 0.1 * torch.rand(own[ours].shape, generator=generator))
         for ours, theirs in authors_names(reference.plan, decoder=False).items()
     }
     torch.save({'state_dict': state}, tmp_path / 'alphanet_pretrained.pth.tar')
-    net = Supernet(alphanet_space(), seed=0).load_encoder(tmp_path / 'alphanet_pretrained.pth.tar')
+    net = Supernet(space, seed=0).load_encoder(tmp_path / 'alphanet_pretrained.pth.tar')
     assert torch.equal(net.first.conv.weight, state['module.first_conv.conv.conv.weight']) and not torch.equal(
         net.decoder[0].conv.weight, reference.decoder[0].conv.weight
     )
@@ -219,7 +220,7 @@ def test_the_published_recipe_runs(tmp_path):
         0.2,
         0.2,
     )
-    train, val = (SaliencyDataset(popout(n=4, seed=1), split, settings.size) for split in ('train', 'val'))
+    train, val = (SaliencyDataset(popout(n=4, seed=1), split, (48, 64)) for split in ('train', 'val'))
     before = net.first.conv.weight.clone()
     history = fit(
         net, train, val, SelfKD(), replace(settings, precision='bf16'), progress=False
