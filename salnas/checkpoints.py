@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 
 from .files import write_atomically
+from .pictures import Transform
 from .space import Arch, SearchSpace, named_space
 from .supernet import Subnet, Supernet
 
@@ -33,14 +34,20 @@ CHECKPOINT_FORMAT = 1
 def save_checkpoint(
     net: Supernet | Subnet,
     path: str | Path,  # of the .safetensors file
+    transform: Transform | None = None,  # what pictures went through in training; None: `net.transform`, if it has one
     **notes,  # anything JSON can hold, for the reader: epoch, score, data set ...
 ) -> Path:
-    "Save a network's weights, normalisation, space and architecture in one file, atomically."
+    """Save a network's weights, normalisation, space and architecture in one file, atomically.
+
+    With it goes when it was trained, if the network knows: `net.trained_at`, {commit, date}."""
+    transform = transform or getattr(net, 'transform', None)
     header = {
         'format': CHECKPOINT_FORMAT,
         'space': net.space.to_dict(),
         'arch': net.arch.to_dict() if isinstance(net, Subnet) else None,
         'output_size': net.output_size,
+        'transform': transform and transform.to_dict(),
+        'trained_at': getattr(net, 'trained_at', {}),
         'notes': notes,
     }
     tensors = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
@@ -61,7 +68,10 @@ def tensor_checksum(
 def load_checkpoint(
     path: str | Path,  # what `save_checkpoint` wrote
 ) -> Supernet | Subnet:  # in evaluation mode, on the CPU
-    "The network of a checkpoint. A damaged file, or one that is not salnas's, is a ValueError."
+    """The network of a checkpoint. A damaged file, or one that is not salnas's, is a ValueError.
+
+    Its `transform` (None: an older file, which has none) says how its pictures were prepared, its `trained_at` by which
+    commit and when it was trained ({}: not known)."""
     try:
         with safe_open(path, 'pt') as f:
             header, tensors = (f.metadata() or {}).get('salnas'), {k: f.get_tensor(k) for k in f.keys()}
@@ -79,6 +89,8 @@ def load_checkpoint(
     with torch.device('meta'):
         net = Subnet(space, Arch.from_dict(header['arch']), size) if header['arch'] else Supernet(space, size)
     net.load_state_dict(tensors, assign=True)
+    net.transform = Transform.from_dict(header['transform']) if header.get('transform') else None
+    net.trained_at = header.get('trained_at') or {}
     return net.eval()
 
 # %% ../nbs/workshop/checkpoints.ipynb #ef54f758
