@@ -11,7 +11,8 @@ export JUPYTER_PREFER_ENV_PATH = 1
 
 .PHONY: selfkd test test-slow clean
 selfkd: $(READY)
-	$(BIN)/papermill nbs/05_selfkd.ipynb runs/05_selfkd.ipynb --cwd nbs
+	@echo "two supernets, one after the other; a line per epoch"
+	$(BIN)/papermill --no-progress-bar --log-level WARNING --stdout-file - nbs/05_selfkd.ipynb runs/05_selfkd.ipynb
 	@echo "executed notebook: runs/05_selfkd.ipynb; one result.json per model: runs/05_selfkd/"
 
 # two processes of one thread each: on two cores nearly twice as fast as one process of two threads

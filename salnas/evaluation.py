@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -18,13 +19,14 @@ from torch.utils.data import DataLoader
 
 from .data import SaliencyDataset, centre_bias, collate, count_map, density_map
 from .metrics import evaluate_maps, shuffled_negatives
-from .protocols import AUTHORS
+from .protocols import AUTHORS, named_protocol
+from .settings import Settings
 from .space import Arch
 from .supernet import Network, Subnet, Supernet
 
 # %% auto #0
-__all__ = ['PRECISIONS', 'authors_blur', 'in_precision', 'batches', 'calibrate_bn', 'calibrated', 'predict_maps', 'evaluate',
-           'Scorer', 'selection_score']
+__all__ = ['PRECISIONS', 'authors_blur', 'in_precision', 'batches', 'calibration_images', 'calibrate_bn', 'calibrated',
+           'calibrator', 'predict_maps', 'batches_of_one_shape', 'evaluate', 'Scorer', 'selection_score']
 
 # %% ../nbs/workshop/evaluation.ipynb #ec894e9e
 PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
@@ -46,11 +48,27 @@ def batches(
     dataset: SaliencyDataset,
     batch_size: int = 16,
     limit: int | None = None,  # at most that many images, the first ones
+    images: Sequence[int] | None = None,  # which images instead, in this order: see `calibration_images`
     workers: int = 0,  # processes that read ahead; cached data needs none
 ) -> DataLoader:
-    "Batches of a data set in its own order, for calibration and evaluation."
-    part = dataset if limit is None or limit >= len(dataset) else torch.utils.data.Subset(dataset, range(limit))
+    "Batches of a data set in its own order, or of some of its images, for calibration and evaluation."
+    if images is None and limit is not None and limit < len(dataset):
+        images = range(limit)
+    part = dataset if images is None else torch.utils.data.Subset(dataset, images)
     return DataLoader(part, batch_size, collate_fn=collate, num_workers=workers, generator=torch.Generator())
+
+# %% ../nbs/workshop/evaluation.ipynb #6bbfcb9f
+def calibration_images(
+    dataset: SaliencyDataset,  # or several, joined
+    n: int,  # how many images, at most
+    seed: int = 0,
+) -> list[int]:  # positions in the data set
+    """A seeded sample of all images of a data set, in random order.
+
+    All of them in their own order where the protocol wants all."""
+    if n >= len(dataset) and named_protocol(dataset.protocol).calibrates_all:
+        return list(range(len(dataset)))
+    return np.random.default_rng(seed).permutation(len(dataset))[:n].tolist()
 
 # %% ../nbs/workshop/evaluation.ipynb #41189708
 @torch.no_grad()
@@ -88,15 +106,42 @@ def calibrated(
     net: Supernet | Subnet,  # left as it is
     train: SaliencyDataset,  # gives the images: training images, or under `authors` theirs, the validation images
     arch: Arch | None = None,  # which network of a supernet; None: the largest
-    images: int = 128,  # how many training images
+    images: int | Sequence[int] = 128,  # how many training images, a sample of them all; or which
     batch_size: int = 16,
     precision: str = 'fp32',  # 'fp32', 'bf16' or 'fp16'
 ) -> Subnet:  # ready to be evaluated or deployed
     """One network with statistics of its own, calibrated on training images.
 
-    It is extracted from a supernet, or a copy of a fixed one."""
-    sub = net.extract(arch or net.space.max()) if isinstance(net, Supernet) else copy.deepcopy(net)
-    return calibrate_bn(sub.to(memory_format=torch.channels_last), batches(train, batch_size, images), precision)
+    It is extracted from a supernet, or a copy of a fixed one, and keeps what is known of it: `transform`, `trained_at`.
+    ValueError: another `arch` than that of a fixed network."""
+    if isinstance(net, Supernet):
+        sub = net.extract(arch or net.space.max())
+    elif arch in (None, net.arch):
+        sub = copy.deepcopy(net)
+    else:
+        raise ValueError('this is one fixed network, which cannot become another: give the supernet, or leave arch out')
+    sub.transform, sub.trained_at = getattr(net, 'transform', None), getattr(net, 'trained_at', {})
+    chosen = calibration_images(train, images) if np.ndim(images) == 0 else images
+    loader = batches(train, batch_size, images=chosen)
+    return calibrate_bn(sub.to(memory_format=torch.channels_last), loader, precision)
+
+
+def calibrator(
+    train: SaliencyDataset,
+    val: SaliencyDataset,
+    settings: Settings,
+    first_images: bool = False,  # the older rule: the first training images instead of a sample
+) -> Callable[[Network], Subnet]:  # `calibrated` with the images chosen
+    "How networks are calibrated under these data's protocol: on a sample of the training images, or as the authors do."
+    protocol = named_protocol(train.protocol)
+    dataset = {'train': train, 'val': val}[protocol.calibrates_on]
+    images = settings.calibration
+    if protocol.calibrates_all:
+        images = range(len(dataset))
+    elif first_images:
+        images = range(min(images, len(dataset)))
+    chosen = dict(train=dataset, images=images, batch_size=settings.batch_size, precision=settings.precision)
+    return partial(calibrated, **chosen)
 
 # %% ../nbs/workshop/evaluation.ipynb #cae4c69e
 def predict_maps(
@@ -113,6 +158,20 @@ def predict_maps(
     model.train(mode)
     return maps.float().cpu()
 
+# %% ../nbs/workshop/evaluation.ipynb #8f424fc7
+def batches_of_one_shape(
+    dataset: SaliencyDataset,
+    batch_size: int = 16,
+) -> Iterator[tuple[list[int], torch.Tensor]]:  # positions in the data set, (B,3,H,W) images in [0,1]
+    "All images of a data set whose transform may keep proportions: shape by shape, each in the data set's order."
+    groups = {}
+    for k, i in enumerate(dataset.indices):
+        groups.setdefault(dataset.transform.shape(dataset.recording.native_size(i)), []).append(k)
+    for group in groups.values():
+        for start in range(0, len(group), batch_size):
+            some = group[start : start + batch_size]
+            yield some, torch.stack([dataset.image(k) for k in some])
+
 # %% ../nbs/workshop/evaluation.ipynb #42dc0f59
 def evaluate(
     model: Network | Callable[[dict], torch.Tensor],  # a network (calibrated), or a function of a batch -> (B,H,W)
@@ -121,28 +180,43 @@ def evaluate(
     at: str = 'grid',  # 'grid': score at dataset.size; 'native': at each picture's own size
     precision: str = 'fp32',  # 'fp32', 'bf16' or 'fp16'
 ) -> pd.DataFrame:  # one row per image (index: its name), one column per metric: CC KLD NSS SIM AUC sAUC IG
-    """Scores of every image, with the metrics' default conventions.
+    """Scores of every image, with the metrics' default conventions; NaN where an image lacks what a metric needs.
 
+    A network's maps are brought to the data set's grid, bilinearly as with `output_size`; a function's must have it.
     Under the `authors` protocol maps are blurred first, as theirs are (11x11, sigma 10.5).
     Negatives of sAUC: all fixations of the other images of the part.
-    Baseline of IG: `centre_bias` of the training images."""
+    Baseline of IG: `centre_bias` of the training images.
+    At native size a network with a `transform` gets its pictures through that one: as `SaliencyModel` reads them."""
     if isinstance(model, Supernet):
         raise ValueError(
             'a supernet has no statistics that fit one network: evaluate calibrated(supernet, train, arch)'
         )
     if at not in ('grid', 'native'):
         raise ValueError(f"unknown grid {at!r}: choose 'grid' or 'native'")
+    if at == 'native' and isinstance(model, Network) and getattr(model, 'transform', None):
+        return _deployed(model, dataset, batch_size, precision)
     score, rows, names = Scorer(dataset), [], []
     for batch in batches(dataset, batch_size):
         maps = predict_maps(model, batch, precision)
-        if dataset.protocol == 'authors':
-            maps = authors_blur(maps)
+        if at == 'grid' and isinstance(model, Network) and tuple(maps.shape[1:]) != tuple(dataset.size):
+            maps = F.interpolate(maps[:, None], dataset.size, mode='bilinear', align_corners=False)[:, 0]
+        maps = named_protocol(dataset.protocol).blur(maps)
         if at == 'grid':
             rows.append(score(maps, batch['density'], batch['fixations'], len(names)))
         else:
             rows += [score.native(m, len(names) + j) for j, m in enumerate(maps)]
         names += batch['name']
     return pd.concat(rows).set_axis(pd.Index(names, name='image'))
+
+
+def _deployed(net, dataset, batch_size, precision):
+    "Scores at native size of a network that gets its pictures through its own transform."
+    score, rows, blur = Scorer(dataset), {}, named_protocol(dataset.protocol).blur
+    for positions, images in batches_of_one_shape(dataset.with_transform(net.transform), batch_size):
+        maps = blur(predict_maps(net, {'image': images}, precision))
+        rows |= {k: score.native(m, k) for k, m in zip(positions, maps)}
+    names = [dataset.recording.image_names[i] for i in dataset.indices]
+    return pd.concat([rows[k] for k in range(len(names))]).set_axis(pd.Index(names, name='image'))
 
 # %% ../nbs/workshop/evaluation.ipynb #93d814f6
 authors_blur = AUTHORS.blur  # the name under which it was known
@@ -199,6 +273,11 @@ class Scorer:
 def selection_score(
     rows: pd.DataFrame,  # of `evaluate`
 ) -> float:
-    "SalNAS's selection score of the mean metrics; lower is better, 0 cannot be reached."
+    """SalNAS's selection score of the mean metrics; lower is better, 0 cannot be reached.
+
+    For a set of maps without any fixation, AUC and NSS, which need them, are left out."""
     m = rows.mean()
-    return float(m.KLD + (1 - m.CC) + (1 - m.SIM) + (1 - m.AUC) + 1 / (1 + math.exp(m.NSS)))
+    score = m.KLD + (1 - m.CC) + (1 - m.SIM)
+    if m[['AUC', 'NSS']].isna().all():
+        return float(score)
+    return float(score + (1 - m.AUC) + 1 / (1 + math.exp(m.NSS)))

@@ -21,7 +21,7 @@ from .checkpoints import write_atomically
 from .data import SaliencyDataset
 
 # %% auto #0
-__all__ = ['provenance', 'save_result']
+__all__ = ['provenance', 'moment', 'save_result', 'read_result']
 
 # %% ../nbs/workshop/provenance.ipynb #b0a985e1
 def provenance(
@@ -37,6 +37,11 @@ def provenance(
         'device': _device_name(torch.device(device)),
         'date': datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
     }
+
+
+def moment() -> dict:  # commit, date
+    "Now, and the code that runs: what is noted when a training starts, and again when its network is scored."
+    return {k: v for k, v in provenance().items() if k in ('commit', 'date')}
 
 
 def _commit():
@@ -76,9 +81,15 @@ def save_result(
     cost: dict,  # parameters and MACs, or {}
     time_s: float,  # training time in seconds
     device: str | torch.device = 'cpu',
+    trained_at: dict | None = None,  # commit and date when training started: `net.trained_at`
+    row: str = '',  # of which table's row this is a run, if it has another name than the model
+    network: str = '',  # which network, if the row does not say
 ) -> dict:  # what was written
-    "Write one run's result, atomically."
-    folder = Path(folder)
+    """Write one run's result, atomically.
+
+    `counted` says how many images each mean is over: an image without fixations has no NSS."""
+    folder, about = Path(folder), provenance(device)
+    scored_at = {k: about.pop(k) for k in ('commit', 'date')}
     result = {
         'experiment': experiment,
         'model': model,
@@ -90,11 +101,28 @@ def save_result(
         'profile': profile,
         'parameters': parameters,
         'metrics': {k: float(v) for k, v in rows.mean().items()},
+        'counted': {k: int(v) for k, v in rows.count().items()},
         'per_image': 'per_image.csv',
         'cost': cost,
         'time_s': round(time_s, 1),
-        'provenance': provenance(device),
+        'provenance': {'trained_at': trained_at or {}, 'scored_at': scored_at} | about,
     }
+    result = {k: v for k, v in (('row', row), ('network', network)) if v} | result
     write_atomically(folder / 'per_image.csv', rows.to_csv(float_format='%.6g').encode())
     write_atomically(folder / 'result.json', (json.dumps(result, indent=1, allow_nan=True) + '\n').encode())
     return result
+
+# %% ../nbs/workshop/provenance.ipynb #597e5bcb
+def read_result(
+    folder: str | Path,  # of `save_result`
+) -> tuple[dict, pd.DataFrame]:  # the result, the scores of each image
+    "A run's result as `save_result` writes it today. FileNotFoundError where there is none."
+    folder = Path(folder)
+    result = json.loads((folder / 'result.json').read_text())
+    rows = pd.read_csv(folder / result['per_image'], index_col='image')
+    result.setdefault('counted', {k: int(v) for k, v in rows.count().items()})
+    about = result['provenance']
+    if 'scored_at' not in about:
+        scored_at = {k: about.pop(k, '') for k in ('commit', 'date')}
+        result['provenance'] = {'trained_at': {}, 'scored_at': scored_at} | about
+    return result, rows

@@ -10,7 +10,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +21,15 @@ from torch.utils.data import DataLoader
 from .checkpoints import save_checkpoint, tensor_checksum, write_atomically, write_state
 from .data import SaliencyDataset, collate
 from .evaluation import selection_score
+from .pictures import Transform
 from .processes import from_first, order, place, stream
+from .provenance import moment
 from .settings import Settings
 from .supernet import Network, Subnet
 
 # %% auto #0
-__all__ = ['run_identity', 'check_identity', 'batches_left', 'named_losses', 'agree', 'Run', 'clear', 'record']
+__all__ = ['run_identity', 'older_rule', 'check_identity', 'batches_left', 'named_losses', 'agree', 'Run', 'clear',
+           'transform_of', 'record']
 
 # %% ../nbs/workshop/resumption.ipynb #d8e7f6a2
 def run_identity(
@@ -36,6 +39,8 @@ def run_identity(
     seed: int,
     data: str,  # which data set, edition, protocol, how many images of which size
     steps: int,  # per epoch
+    transform: Transform | None,  # of the pictures
+    older: bool = False,  # by the rules of older runs, whose identity says less: see `older_rule`
 ) -> dict:  # plain values
     "Everything that shaped a run. A state of a run with another identity is not resumed."
     same = asdict(settings) | {
@@ -48,7 +53,16 @@ def run_identity(
         'kd': {'name': kd.name, **kd.options()},
         'steps': steps,
     }
+    if not older:
+        same |= {'calibration images': 'a sample', 'transform': transform and transform.to_dict()}
     return json.loads(json.dumps(same))
+
+
+def older_rule(
+    state: dict | None,  # of `read_state`
+) -> bool:
+    "Is this the state of a run that calibrates on the first training images, as all did before there was a sample?"
+    return state is not None and 'calibration images' not in state['identity']
 
 
 def check_identity(
@@ -139,6 +153,7 @@ class Run:
         self.scaler = torch.amp.GradScaler(net.mean.device.type) if settings.precision == 'fp16' else None
         self.epoch = self.step = 0
         self.best, self.rows, self.weights = math.inf, [], None
+        self.trained_at = moment()
         self._new_epoch()
 
     def _new_epoch(self):
@@ -193,6 +208,7 @@ class Run:
     def state(self) -> dict:
         "What `load` needs, for `write_state`."
         plain, parts = ({k: getattr(self, k) for k in names} for names in (self.PLAIN, self.PARTS))
+        plain['trained_at'] = self.trained_at
         return (
             plain | {k: v.state_dict() for k, v in parts.items()} | {'scaler': self.scaler and self.scaler.state_dict()}
         )
@@ -207,6 +223,7 @@ class Run:
         check_identity(state['identity'], self.identity)
         for k in self.PLAIN:
             setattr(self, k, state[k])
+        self.trained_at = state.get('trained_at', {})
         for k in self.PARTS:
             getattr(self, k).load_state_dict(state[k])
         if self.scaler:
@@ -222,6 +239,15 @@ def clear(
     for pattern in patterns + (['state-*.pt', 'epoch-*.safetensors'] if all_states else []):
         for old in out.glob(pattern):
             old.unlink()
+
+
+def transform_of(
+    net: Network,
+    train: SaliencyDataset,
+) -> Transform | None:  # None: the data set has none
+    "What pictures go through before this network sees them: as the data set says, with the network's own statistics."
+    own = {k: tuple(round(v, 6) for v in getattr(net, k).tolist()) for k in ('mean', 'std')}
+    return train.transform and replace(train.transform, **own)
 
 
 def record(

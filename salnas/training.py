@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import replace
-from functools import partial
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +20,12 @@ from tqdm.auto import tqdm
 
 from .checkpoints import read_state, write_state
 from .data import SaliencyDataset, hflip
-from .evaluation import calibrated, evaluate, in_precision
+from .evaluation import calibrator, evaluate, in_precision
 from .inplace import INPLACE
 from .metrics import cc, kld, nss, sim
 from .processes import deterministic, everywhere, from_first_process, own_randomness, place, seed_all, stream
 from .processes import sum_gradients
-from .resumption import Run, clear, record, run_identity
+from .resumption import Run, clear, older_rule, record, run_identity, transform_of
 from .settings import CHOICES, Settings
 from .space import Arch, SearchSpace
 from .supernet import Network, Subnet, Supernet
@@ -41,8 +41,9 @@ __all__ = ['saliency_loss', 'sandwich', 'sandwich_step', 'make_optimizer', 'NoKD
 # %% ../nbs/04_training.ipynb #da87928c
 from .checkpoints import CHECKPOINT_FORMAT, STATE_FORMAT, load_arch, load_checkpoint  # noqa: F401
 from .checkpoints import save_arch, save_checkpoint, write_atomically  # noqa: F401
-from .evaluation import PRECISIONS, authors_blur, batches, calibrate_bn, predict_maps  # noqa: F401
-from .evaluation import selection_score  # noqa: F401
+from .evaluation import PRECISIONS, authors_blur, calibrate_bn, calibrated  # noqa: F401
+from .evaluation import batches as batches
+from .evaluation import predict_maps, selection_score  # noqa: F401
 from .inplace import adaptive_alpha, alpha_divergence  # noqa: F401
 from .processes import distributed  # noqa: F401
 from .provenance import provenance, save_result  # noqa: F401
@@ -64,14 +65,14 @@ def saliency_loss(
     fixations: torch.Tensor,  # (B,H,W) counts
     weights: dict[str, float] | None = None,  # of 'kld', 'cc', 'nss', 'sim'; None: SalNAS's first three, 1 each
 ) -> torch.Tensor:  # scalar
-    """KLD + (1 - CC) + (1 - sigmoid(mean NSS)), optionally + (1 - SIM), over the images that have fixations.
+    """KLD + (1 - CC) + (1 - sigmoid(mean NSS)), optionally + (1 - SIM), over the images that have a density.
 
-    The terms and their weights are SalNAS's (arXiv 2407.20062).
-    Without any such image the loss is 0, with a gradient of zeros."""
+    The terms and their weights are SalNAS's (arXiv 2407.20062). NSS is over those of them that have fixations too.
+    Without any such image a term is 0, with a gradient of zeros."""
     weights = {'kld': 1.0, 'cc': 1.0, 'nss': 1.0} if weights is None else weights
     if unknown := set(weights) - set(_TERMS):
         raise ValueError(f'unknown loss terms {sorted(unknown)}: choose among {", ".join(_TERMS)}')
-    seen = (density.sum((1, 2)) != 0) & (fixations.sum((1, 2)) != 0)  # a NaN counts as seen: it must show in the loss
+    seen = density.sum((1, 2)) != 0  # a NaN counts as seen: it must show in the loss
     if not seen.any():
         return pred.sum() * 0
     if not seen.all():
@@ -79,10 +80,19 @@ def saliency_loss(
     return sum(w * _TERMS[name](pred, density, fixations) for name, w in weights.items() if w)
 
 
+def _nss_term(pred, fixations):
+    looked = fixations.sum((1, 2)) != 0
+    if not looked.any():
+        return pred.sum() * 0
+    if not looked.all():
+        pred, fixations = pred[looked], fixations[looked]
+    return 1 - torch.sigmoid(nss(pred, fixations).mean())
+
+
 _TERMS = {
     'kld': lambda p, g, f: kld(p, g).mean(),
     'cc': lambda p, g, f: 1 - cc(p, g).mean(),
-    'nss': lambda p, g, f: 1 - torch.sigmoid(nss(p, f).mean()),
+    'nss': lambda p, g, f: _nss_term(p, f),
     'sim': lambda p, g, f: 1 - sim(p, g).mean(),
 }
 
@@ -262,6 +272,7 @@ def _learn(net, batch, kd, archs, settings, epoch, scale):
     images = net.normalise(images).contiguous(memory_format=torch.channels_last)
     with in_precision(images.device, settings.precision):
         target, teacher_loss = kd.targets(images, density, fixations, epoch)
+        target = target * (density.sum((1, 2), keepdim=True) != 0)  # a picture nobody looked at teaches nothing
     if torch.is_tensor(teacher_loss):
         if not torch.isfinite(teacher_loss):
             raise FloatingPointError(f'loss of the teacher is {teacher_loss.item()}')
@@ -301,6 +312,7 @@ def _stop(trouble, epoch, step, names):
 def _steps(settings, n, world):
     "The settings that fit so few images, and the steps of an epoch."
     if world * settings.accumulate == 1 and n < settings.batch_size:
+        warnings.warn(f'batch_size {settings.batch_size} is cut down to the {n} training images there are')
         settings = replace(settings, batch_size=n)
     need = settings.batch_size * settings.accumulate * world
     if n < need:
@@ -308,18 +320,6 @@ def _steps(settings, n, world):
             f'one step needs {need} images, there are {n}: use a smaller batch_size, accumulate or number of processes'
         )
     return settings, n // need
-
-
-def _calibration(train, val, settings):
-    "A function that calibrates a copy of a network: on training images, or, as the authors, on all validation images."
-    theirs = train.protocol == 'authors'
-    return partial(
-        calibrated,
-        train=val if theirs else train,
-        images=len(val) if theirs else settings.calibration,
-        batch_size=settings.batch_size,
-        precision=settings.precision,
-    )
 
 # %% ../nbs/04_training.ipynb #088a8c6f
 def fit(
@@ -330,7 +330,7 @@ def fit(
     settings: Settings = Settings(),
     seed: int = 0,  # of shuffling, mirroring, architectures and dropout
     output_dir: str | Path | None = None,  # gets log.jsonl, best.safetensors, last.safetensors, states; None: nothing
-    progress: bool = True,  # a bar per epoch
+    progress: bool | Callable = True,  # a bar per epoch; or called at each epoch's end with (epoch, epochs, row)
     resume: bool = False,  # go on from the newest state in `output_dir`; False: start anew, replace what is there
     save_every: int = 0,  # write a state also every so many steps; 0: at the end of each epoch only
     keep: int = 2,  # how many states stay
@@ -340,7 +340,9 @@ def fit(
 
     Returns per epoch: mean losses (`loss_max`, `loss_random`, `loss_min`, or `loss` for a fixed network), validation
     metrics of the largest network, `score` (`selection_score`), `improved`, `skipped` steps, `lr` (the highest, at the
-    epoch's start), `seconds`. The global random state is left as it was.
+    epoch's start), `seconds`; in its `attrs` the `settings` that were used, and `trained_at`. The network gets
+    `trained_at` and, from the data, `transform`, and `output_size` where maps are larger than images. The global random
+    state is left as it was. A warning tells of a `batch_size` that is cut down to the number of images.
 
     The last images of an epoch's order that do not fill a step are left out; another order, other images.
     FloatingPointError: see `train_step`. ValueError: `resume` with a state of another run (other settings, seed, space,
@@ -351,15 +353,18 @@ def fit(
     settings, steps = _steps(settings, len(train), world)
     net.to(memory_format=torch.channels_last)
     from_first_process(net)
-    calibrate = _calibration(train, val, settings)
+    if train.transform.keep_aspect or tuple(net.output_size or train.image_size) != tuple(train.size):
+        net.output_size = tuple(train.size)
+    state = read_state(out) if out and resume else None
+    calibrate = calibrator(train, val, settings, first_images=older_rule(state))
     kd.start(net, settings.epochs, calibrate)
     data = f'{train.name} {train.meta.get("edition", "")} {train.protocol}: {len(train)} images of {train.size}'
-    identity = run_identity(net, kd, settings, seed, data, steps)
+    identity = run_identity(net, kd, settings, seed, data, steps, train.transform, older=older_rule(state))
     run = Run(net, kd, settings, seed, steps, identity, *make_optimizer(net, settings, steps, kd.parameters()))
     if out and rank == 0:
         clear(out, all_states=not resume)
-    if out and resume:
-        run.load(read_state(out))
+    run.load(state)
+    net.trained_at, net.transform = run.trained_at, transform_of(net, train)
     if len(set(places := everywhere((run.epoch, run.step)))) > 1:
         raise ValueError(
             f'the processes found different states, (epoch, step) {places}: '
@@ -368,7 +373,7 @@ def fit(
     with own_randomness(), deterministic(settings.deterministic):
         while run.epoch < settings.epochs:
             label = f'epoch {run.epoch + 1}/{settings.epochs}'
-            for step_batches in tqdm(run.batches(train), label, leave=False, disable=not progress or rank > 0):
+            for step_batches in tqdm(run.batches(train), label, leave=False, disable=progress is not True or rank > 0):
                 run.train(step_batches, train_step)
                 if out and rank == 0 and save_every and run.step % save_every == 0 and run.step < run.steps:
                     write_state(out, run.state(), keep)
@@ -379,8 +384,12 @@ def fit(
             kd.epoch_end(net, run.epoch - 1, improved)
             if out and rank == 0:
                 record(out, kept, run, improved, keep, every_epoch)
+            if callable(progress) and rank == 0:
+                progress(run.epoch, settings.epochs, run.rows[-1])
     if run.weights is None:
         raise FloatingPointError('no epoch had a finite validation score: lower the learning rate')
     net.load_state_dict(run.weights)
     net.eval()
-    return pd.DataFrame(run.rows).set_index('epoch')
+    history = pd.DataFrame(run.rows).set_index('epoch')
+    history.attrs |= {'settings': asdict(settings), 'trained_at': run.trained_at}
+    return history

@@ -1,4 +1,4 @@
-"The house rules: the library is what the notebooks export, notebooks are clean, modules import, papermill's parameters arrive."
+"The house rules: exported, clean, importable, readable, and papermill's parameters arrive."
 
 import ast
 import json
@@ -70,7 +70,8 @@ def modules():
 
 FIRST = """
 import importlib, os, sys
-import matplotlib.pyplot, numpy, pandas, scipy.ndimage, scipy.stats, torch, torchvision  # not salnas: forks get them for nothing
+# what the children get for nothing; not salnas
+import matplotlib.pyplot, numpy, pandas, scipy.ndimage, scipy.stats, torch, torchvision
 for name in sys.argv[1:]:
     if (child := os.fork()) == 0:
         module = importlib.import_module(f'salnas.{name}')
@@ -102,11 +103,18 @@ def test_a_room_keeps_its_private_names(name):
     assert not private, f'salnas.{name} takes {private}: give them public names, or move them'
 
 
+def generated(lines):
+    "Where nbdev lists the public names, in lines of its own width."
+    start = next((i for i, line in enumerate(lines) if line.startswith('__all__')), 0)
+    return range(start, lines.index('', start))
+
+
 @pytest.mark.parametrize('name', modules())
 def test_a_room_has_a_size_that_can_be_read(name):
     lines = (ROOT / f'salnas/{name}.py').read_text().splitlines()
     assert len(lines) <= 400, f'salnas.{name} has {len(lines)} lines: a wall is missing'
-    assert not [line for line in lines if len(line) > 120]
+    long = [i + 1 for i, line in enumerate(lines) if len(line) > 120 and i not in generated(lines)]
+    assert not long, f'lines {long} of salnas.{name} are too long'
 
 
 def test_lines_are_short_statements_alone_and_imports_used():
@@ -177,62 +185,44 @@ def test_the_site_has_one_configuration():
     )
 
 
-def test_papermill_parameters_arrive(tmp_path):
-    "Without the `parameters` tag papermill runs the defaults and says nothing; so ask for something else than the defaults and look at what ran."
-    out = tmp_path / 'results'
-    run(
-        BIN / 'papermill',
-        ROOT / 'nbs/05_selfkd.ipynb',
-        tmp_path / 'ran.ipynb',
-        '--cwd',
-        ROOT / 'nbs',
-        '-p',
-        'profile',
-        'smoke',
-        '-p',
-        'epochs',
-        '1',
-        '-p',
-        'alpha',
-        '0.25',
-        '-p',
-        'seed',
-        '3',
-        '-p',
-        'output_dir',
-        out,
-        cwd=ROOT,
-    )
+PAPERMILL = 'papermill', '--no-progress-bar', '--log-level', 'ERROR'
+ROWS = 'none, largest|none, smallest|self-kd, largest|self-kd, smallest|centre bias|true density'.split('|')
+
+
+def test_papermill_parameters_arrive_and_results_go_to_runs(tree):
+    """Without the `parameters` tag papermill runs the defaults and says nothing.
+
+    So ask for something else than the defaults and look at what ran, from the root, without --cwd."""
+    (tree / 'runs').mkdir(exist_ok=True)
+    asked = dict(profile='smoke', epochs=1, alpha=0.25, seed=3)
+    options = [word for name, value in asked.items() for word in ('-p', name, value)]
+    run(BIN / PAPERMILL[0], *PAPERMILL[1:], 'nbs/05_selfkd.ipynb', 'runs/ran.ipynb', *options, cwd=tree)
+    out = tree / 'runs/05_selfkd'
     results = {r['model']: r for r in map(json.loads, (p.read_text() for p in out.glob('*/result.json')))}
-    assert {
-        'none, largest',
-        'none, smallest',
-        'self-kd, largest',
-        'self-kd, smallest',
-        'centre bias',
-        'true density',
-    } == set(results)
-    for r in results.values():
+    assert set(ROWS) == set(results)
+    for name, r in results.items():
+        facts = r['dataset'], r['edition'], r['protocol'], r['split'], r['experiment']
+        assert facts == ('popout', 'popout-1', 'native', 'test', '05_selfkd')
         assert (r['seed'], r['profile']) == (3, 'smoke')
         if r['cost']:
-            assert (r['parameters']['epochs'], r['parameters']['kd'].get('alpha')) == (
-                1,
-                0.25 if 'self-kd' in r['model'] else None,
-            )
-        assert (r['dataset'], r['edition'], r['protocol'], r['split'], r['experiment']) == (
-            'popout',
-            'popout-1',
-            'native',
-            'test',
-            '05_selfkd',
-        )
-        assert r['provenance']['versions']['torch'] and set(r['metrics']) == {
-            'CC',
-            'KLD',
-            'NSS',
-            'SIM',
-            'AUC',
-            'sAUC',
-            'IG',
-        }
+            alpha = 0.25 if 'self-kd' in name else None
+            assert (r['parameters']['epochs'], r['parameters']['kd'].get('alpha')) == (1, alpha)
+        assert r['provenance']['versions']['torch'] and list(r['metrics']) == 'CC KLD NSS SIM AUC sAUC IG'.split()
     assert len((out / 'none' / 'log.jsonl').read_text().splitlines()) == 1
+
+
+def test_the_main_notebook_finds_runs_from_everywhere(tree):
+    "Its parameters and its output folder, from the root with --cwd nbs, from nbs/, and outside of any checkout."
+    whole = nbformat.read(tree / 'nbs/05_selfkd.ipynb', 4)
+    short = nbformat.v4.new_notebook(metadata=whole.metadata)
+    starts = "dataset = 'popout'", 'output_dir = Path('
+    short.cells = [nbformat.v4.new_code_cell('from pathlib import Path\nfrom salnas.checkout import runs_folder')]
+    short.cells += [c for c in whole.cells if c.source.startswith(starts)]
+    assert len(short.cells) == 3
+    short.cells.append(nbformat.v4.new_code_cell("(output_dir / 'found').mkdir(parents=True)"))
+    file, elsewhere = tree.parent / 'short.ipynb', tree.parent / 'elsewhere'
+    nbformat.write(short, file)
+    elsewhere.mkdir()
+    for cwd, arguments, home in ((tree, ['--cwd', 'nbs'], tree), (tree / 'nbs', [], tree), (elsewhere, [], elsewhere)):
+        run(BIN / PAPERMILL[0], *PAPERMILL[1:], file, tree.parent / 'ran.ipynb', *arguments, cwd=cwd)
+        (home / 'runs/05_selfkd/found').rmdir()
