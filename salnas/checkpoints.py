@@ -21,8 +21,8 @@ from .space import Arch, SearchSpace, named_space
 from .supernet import Subnet, Supernet
 
 # %% auto #0
-__all__ = ['CHECKPOINT_FORMAT', 'STATE_FORMAT', 'save_checkpoint', 'tensor_checksum', 'load_checkpoint', 'save_arch', 'load_arch',
-           'write_state', 'read_state', 'write_atomically']
+__all__ = ['CHECKPOINT_FORMAT', 'STATE_FORMAT', 'save_checkpoint', 'tensor_checksum', 'load_checkpoint', 'add_transform',
+           'save_arch', 'load_arch', 'write_state', 'read_state', 'write_atomically']
 
 # %% ../nbs/workshop/checkpoints.ipynb #e41b8c9d
 _all_ = ['write_atomically']  # lives in the room of files, which needs no torch
@@ -65,13 +65,8 @@ def tensor_checksum(
     return digest.hexdigest()
 
 # %% ../nbs/workshop/checkpoints.ipynb #74f9b007
-def load_checkpoint(
-    path: str | Path,  # what `save_checkpoint` wrote
-) -> Supernet | Subnet:  # in evaluation mode, on the CPU
-    """The network of a checkpoint. A damaged file, or one that is not salnas's, is a ValueError.
-
-    Its `transform` (None: an older file, which has none) says how its pictures were prepared, its `trained_at` by which
-    commit and when it was trained ({}: not known)."""
+def _read(path):
+    "Header and tensors of a checkpoint; ValueError for a damaged file, or one that is not salnas's."
     try:
         with safe_open(path, 'pt') as f:
             header, tensors = (f.metadata() or {}).get('salnas'), {k: f.get_tensor(k) for k in f.keys()}
@@ -84,6 +79,17 @@ def load_checkpoint(
         raise ValueError(f'{path} has checkpoint format {header["format"]}, this version reads {CHECKPOINT_FORMAT}')
     if header.get('sha256', tensor_checksum(tensors)) != tensor_checksum(tensors):
         raise ValueError(f'{path} is damaged: its checksum does not fit')
+    return header, tensors
+
+
+def load_checkpoint(
+    path: str | Path,  # what `save_checkpoint` wrote
+) -> Supernet | Subnet:  # in evaluation mode, on the CPU
+    """The network of a checkpoint. A damaged file, or one that is not salnas's, is a ValueError.
+
+    Its `transform` (None: an older file, which has none) says how its pictures were prepared, its `trained_at` by which
+    commit and when it was trained ({}: not known)."""
+    header, tensors = _read(path)
     space = SearchSpace.from_dict(header['space'])
     size = header['output_size'] and tuple(header['output_size'])
     with torch.device('meta'):
@@ -92,6 +98,23 @@ def load_checkpoint(
     net.transform = Transform.from_dict(header['transform']) if header.get('transform') else None
     net.trained_at = header.get('trained_at') or {}
     return net.eval()
+
+# %% ../nbs/workshop/checkpoints.ipynb #6f862382
+def add_transform(
+    path: str | Path,  # of a checkpoint, which is changed
+    transform: Transform,  # what pictures go through before the network sees them
+) -> Path:
+    """Write into a checkpoint's header how its pictures are prepared; one that is there already is replaced.
+
+    ValueError when mean and std of the transform are not those of the network, which are the ones it is fed with."""
+    header, tensors = _read(path)
+    for k in 'mean', 'std':
+        if not torch.allclose(tensors[k].float(), torch.tensor(getattr(transform, k)), atol=1e-3):
+            raise ValueError(
+                f'the {k} of {path} is {tensors[k].tolist()}, that of the transform {getattr(transform, k)}'
+            )
+    header['transform'] = transform.to_dict()
+    return write_atomically(path, safetensors_bytes(tensors, {'salnas': json.dumps(header)}))
 
 # %% ../nbs/workshop/checkpoints.ipynb #ef54f758
 def save_arch(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -26,7 +26,7 @@ from .supernet import Network, Subnet, Supernet
 
 # %% auto #0
 __all__ = ['PRECISIONS', 'authors_blur', 'in_precision', 'batches', 'calibration_images', 'calibrate_bn', 'calibrated',
-           'calibrator', 'predict_maps', 'evaluate', 'Scorer', 'selection_score']
+           'calibrator', 'predict_maps', 'batches_of_one_shape', 'evaluate', 'Scorer', 'selection_score']
 
 # %% ../nbs/workshop/evaluation.ipynb #ec894e9e
 PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
@@ -158,6 +158,20 @@ def predict_maps(
     model.train(mode)
     return maps.float().cpu()
 
+# %% ../nbs/workshop/evaluation.ipynb #8f424fc7
+def batches_of_one_shape(
+    dataset: SaliencyDataset,
+    batch_size: int = 16,
+) -> Iterator[tuple[list[int], torch.Tensor]]:  # positions in the data set, (B,3,H,W) images in [0,1]
+    "All images of a data set whose transform may keep proportions: shape by shape, each in the data set's order."
+    groups = {}
+    for k, i in enumerate(dataset.indices):
+        groups.setdefault(dataset.transform.shape(dataset.recording.native_size(i)), []).append(k)
+    for group in groups.values():
+        for start in range(0, len(group), batch_size):
+            some = group[start : start + batch_size]
+            yield some, torch.stack([dataset.image(k) for k in some])
+
 # %% ../nbs/workshop/evaluation.ipynb #42dc0f59
 def evaluate(
     model: Network | Callable[[dict], torch.Tensor],  # a network (calibrated), or a function of a batch -> (B,H,W)
@@ -171,13 +185,16 @@ def evaluate(
     A network's maps are brought to the data set's grid, bilinearly as with `output_size`; a function's must have it.
     Under the `authors` protocol maps are blurred first, as theirs are (11x11, sigma 10.5).
     Negatives of sAUC: all fixations of the other images of the part.
-    Baseline of IG: `centre_bias` of the training images."""
+    Baseline of IG: `centre_bias` of the training images.
+    At native size a network with a `transform` gets its pictures through that one: as `SaliencyModel` reads them."""
     if isinstance(model, Supernet):
         raise ValueError(
             'a supernet has no statistics that fit one network: evaluate calibrated(supernet, train, arch)'
         )
     if at not in ('grid', 'native'):
         raise ValueError(f"unknown grid {at!r}: choose 'grid' or 'native'")
+    if at == 'native' and isinstance(model, Network) and getattr(model, 'transform', None):
+        return _deployed(model, dataset, batch_size, precision)
     score, rows, names = Scorer(dataset), [], []
     for batch in batches(dataset, batch_size):
         maps = predict_maps(model, batch, precision)
@@ -190,6 +207,16 @@ def evaluate(
             rows += [score.native(m, len(names) + j) for j, m in enumerate(maps)]
         names += batch['name']
     return pd.concat(rows).set_axis(pd.Index(names, name='image'))
+
+
+def _deployed(net, dataset, batch_size, precision):
+    "Scores at native size of a network that gets its pictures through its own transform."
+    score, rows, blur = Scorer(dataset), {}, named_protocol(dataset.protocol).blur
+    for positions, images in batches_of_one_shape(dataset.with_transform(net.transform), batch_size):
+        maps = blur(predict_maps(net, {'image': images}, precision))
+        rows |= {k: score.native(m, k) for k, m in zip(positions, maps)}
+    names = [dataset.recording.image_names[i] for i in dataset.indices]
+    return pd.concat([rows[k] for k in range(len(names))]).set_axis(pd.Index(names, name='image'))
 
 # %% ../nbs/workshop/evaluation.ipynb #93d814f6
 authors_blur = AUTHORS.blur  # the name under which it was known

@@ -1,7 +1,8 @@
-"The experiments run from nothing, go on where they were stopped, and what is committed under results/ is whole."
+"The experiments run from nothing, repeat nothing, refuse what is foreign; what is committed under results/ is whole."
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,9 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from committed_results import identities
+
+from salnas import runs
 
 ROOT, BIN = Path(__file__).parent.parent, Path(sys.executable).parent
 
@@ -39,108 +43,146 @@ def printed(notebook):
     )
 
 
+def options(**parameters):
+    return [word for k, v in parameters.items() for word in ('-y', json.dumps({k: v}, default=str))]
+
+
+def namespace(notebook, last, **parameters):
+    "Names of a notebook's cells up to the one that holds `last`, with other parameters; results stay where they are."
+    names = {}
+    for cell in nbformat.read(ROOT / 'nbs/experiments' / notebook, 4).cells:
+        if cell.cell_type == 'code':
+            exec(cell.source, names)
+            if 'parameters' in cell.metadata.get('tags', []):
+                names.update(parameters)
+        if last in cell.source and cell.cell_type == 'code':
+            return names
+    raise AssertionError(f'no cell of {notebook} has {last!r}')
+
+
+@pytest.fixture
+def in_experiments(monkeypatch):
+    monkeypatch.chdir(ROOT / 'nbs/experiments')
+
+
 def test_kd_ablation(tmp_path):
     "A small one of everything; a second call trains nothing and gives the same tables."
-    common = [
-        '-p',
-        'dataset',
-        'popout',
-        '-p',
-        'space',
-        'tiny',
-        '-p',
-        'profile',
-        'smoke',
-        '-p',
-        'resolution',
-        64,
-        '-y',
-        '{size: [48, 64], seeds: [0]}',
-        '-p',
-        'epochs',
-        2,
-        '-p',
-        'encoder',
-        '',
-        '-p',
-        'runs_dir',
-        tmp_path / 'runs',
-        '-p',
-        'results_dir',
-        tmp_path / 'results',
-    ]
-    jobs = 'alone/0 none/0 self-kd/0 multi-step/0 self-kd-alpha1/0'
-    first = printed(papermill('kd_ablation.ipynb', tmp_path / 'first.ipynb', *common, '-p', 'only', jobs))
-    assert all(f'{job.split("/")[0]}, seed 0: best' in first for job in jobs.split())
-    means = {
-        r['model']: r['metrics']
-        for r in map(json.loads, (p.read_text() for p in (tmp_path / 'results').rglob('result.json')))
-    }
-    assert (
-        len(means) == 9 and means['none, largest'] == means['self-kd-alpha1, largest'] != means['self-kd, largest']
-    )  # a teacher without weight is none
-    again = papermill('kd_ablation.ipynb', tmp_path / 'again.ipynb', *common, '-p', 'only', 'nothing')
-    assert 'best' not in printed(again)
+    common = options(
+        dataset='popout',
+        edition='popout-1',
+        space='tiny',
+        profile='smoke',
+        resolution=64,
+        size=[48, 64],
+        seeds=[0],
+        epochs=2,
+        encoder='',
+        encoder_sha256='',
+        input_mean=None,
+        input_std=None,
+        runs_dir=tmp_path / 'runs',
+        results_dir=tmp_path / 'results',
+    )
+    rows = ('alone', 'none', 'self-kd', 'multi-step', 'self-kd-alpha1')
+    jobs = ' '.join(f'{row}/seed0' for row in rows)
+    first = printed(papermill('kd_ablation.ipynb', tmp_path / 'first.ipynb', *common, *options(only=jobs)))
+    assert all(f'{job} finished' in first for job in jobs.split())
+    files = sorted((tmp_path / 'results').rglob('result.json'))
+    means = {r['model']: r['metrics'] for r in map(json.loads, (p.read_text() for p in files))}
+    assert len(means) == 9
+    assert means['none, largest'] == means['self-kd-alpha1, largest']  # a teacher without weight is none
+    assert means['none, largest'] != means['self-kd, largest']
+    assert not list((tmp_path / 'results').rglob('*.safetensors'))
+    again = papermill('kd_ablation.ipynb', tmp_path / 'again.ipynb', *common, *options(only='nothing'))
+    assert ' to make' not in printed(again)
     assert any(f'{means["self-kd, largest"]["CC"]:.3f}' in str(o) for c in again.cells for o in c.get('outputs', []))
     assert (tmp_path / 'results/rivals.png').is_file()
 
 
-def test_search(tmp_path):
-    "From a supernet to tested networks; a second call evaluates nothing anew."
+OTHER = {
+    'encoder': ('encoder', 'torchvision'),
+    'encoder_sha256': ('encoder_sha256', '0' * 64),
+    'input_mean': ('input_mean', 0.25),
+    'precision': ('settings.precision', 'bf16'),
+    'profile': ('settings.lr_encoder', 'paper'),
+    'edition': ('edition', 'another'),
+    'size': ('settings.size', [192, 256]),
+}
+
+
+@pytest.mark.parametrize('name', OTHER)
+def test_committed_runs_are_not_taken_for_runs_of_other_settings(name, in_experiments):
+    "Encoder, precision, profile and rates were left out of the guard once."
+    word, value = OTHER[name]
+    with pytest.raises(ValueError, match='is a run of other settings') as e:
+        namespace('kd_ablation.ipynb', 'missing_runs', **{name: value})
+    assert f'{word}: ' in str(e.value)
+
+
+def test_every_committed_run_is_recognised(tmp_path, in_experiments, capsys, monkeypatch):
+    "By the grids of the notebooks as they are: no result is repeated."
+    monkeypatch.setattr(runs, '_start', None)  # a run that were made would fail
+    assert namespace('kd_ablation.ipynb', 'missing_runs')['missing'] == []
+    copy = shutil.copytree(ROOT / 'results/search-osie', tmp_path / 'search')  # figures are drawn anew
+    names = namespace('search_osie.ipynb', 'salnas.recipes:train_further', results_dir=copy)
+    assert len(names['studies']) == 18 and len(names['grid']) == 6
+    namespace('pretrained.ipynb', 'salnas.recipes:pretrain')
+    assert '29 of 29 runs are finished' in capsys.readouterr().out
+
+
+def test_identities_are_those_that_the_results_tell(tmp_path):
+    "What the migration reads off the files is what stands beside them."
+    count = 0
+    for folder, identity, finished in identities():
+        assert json.loads((folder / 'run.json').read_text()) == {'identity': identity, 'finished': finished}
+        count += 1
+    assert count == 55 == len(list((ROOT / 'results').rglob('run.json')))
+
+
+def search_parameters(tmp_path, **changes):
     from salnas.space import tiny_space
     from salnas.supernet import Supernet
     from salnas.training import save_checkpoint
 
-    start = save_checkpoint(Supernet(tiny_space((64,))), tmp_path / 'net.safetensors')
-    common = [
-        '-p',
-        'supernet',
-        start,
-        '-p',
-        'dataset',
-        'popout',
-        '-p',
-        'strategies',
-        'random evolution progressive',
-        '-p',
-        'budget',
-        6,
-        '-p',
-        'seeds',
-        1,
-        '-p',
-        'height',
-        48,
-        '-p',
-        'width',
-        64,
-        '-p',
-        'calibration',
-        16,
-        '-p',
-        'precision',
-        'fp32',
-        '-p',
-        'epochs',
-        1,
-        '-p',
-        'limit',
-        0.7,
-        '-p',
-        'output_dir',
-        tmp_path / 'out',
-    ]
-    papermill('search_osie.ipynb', tmp_path / 'first.ipynb', *common)
-    results = {p.parent.name: json.loads(p.read_text()) for p in (tmp_path / 'out').rglob('result.json')}
-    assert (
-        len(results) == 6
-        and {r['split'] for r in results.values()} == {'test'}
-        and results['found-1-more-epochs']['cost']['macs'] <= 0.7 * results['largest-shared-weights']['cost']['macs']
+    start = save_checkpoint(Supernet(tiny_space((64,)), seed=changes.pop('seed', 0)), tmp_path / 'net.safetensors')
+    small = dict(
+        supernet=start,
+        supernet_sha256='',
+        dataset='popout',
+        edition='popout-1',
+        space='tiny',
+        resolutions=[64],
+        strategies='random evolution progressive',
+        budget=6,
+        seeds=1,
+        height=48,
+        width=64,
+        calibration=16,
+        precision='fp32',
+        epochs=1,
+        limit=0.7,
+        runs_dir=tmp_path / 'runs',
+        results_dir=tmp_path / 'out',
     )
-    studies = {p: p.read_text() for p in (tmp_path / 'out').glob('*.jsonl')}
+    return small | changes
+
+
+def test_search(tmp_path):
+    "From a supernet to tested networks; a second call evaluates nothing anew, and another supernet is refused."
+    common = search_parameters(tmp_path)
+    papermill('search_osie.ipynb', tmp_path / 'first.ipynb', *options(**common))
+    results = {p.parent.name: json.loads(p.read_text()) for p in (tmp_path / 'out').rglob('result.json')}
+    assert len(results) == 6 and {r['split'] for r in results.values()} == {'test'}
+    found, largest = (results[k]['cost']['macs'] for k in ('found-1-more-epochs', 'largest-shared-weights'))
+    assert found <= 0.7 * largest
+    studies = {p: p.read_text() for p in (tmp_path / 'out').rglob('*.jsonl') if p.name == 'study.jsonl'}
     assert len(studies) == 3 and all(t.count('"state": "done"') == 6 for t in studies.values())
-    papermill('search_osie.ipynb', tmp_path / 'again.ipynb', *common)
-    assert {p: p.read_text() for p in (tmp_path / 'out').glob('*.jsonl')} == studies
+    again = papermill('search_osie.ipynb', tmp_path / 'again.ipynb', *options(**common))
+    assert ' to make' not in printed(again)
+    assert {p: p.read_text() for p in studies} == studies
+    with pytest.raises(ValueError, match='supernet_sha256: .* there, .* asked'):
+        other = search_parameters(tmp_path, seed=1)
+        namespace('search_osie.ipynb', 'quick_and_plain', **other)
 
 
 @pytest.mark.parametrize(
@@ -151,4 +193,5 @@ def test_a_committed_result_is_whole(path):
     result = json.loads(path.read_text())
     rows = pd.read_csv(path.parent / result['per_image'], index_col='image')
     assert np.allclose(rows.mean()[list(result['metrics'])], list(result['metrics'].values()), rtol=1e-4, atol=1e-5)
-    assert len(result['provenance']['commit']) == 40, 'no commit, or uncommitted changes'
+    of = result['provenance']
+    assert len(of.get('scored_at', of)['commit']) == 40, 'no commit, or uncommitted changes'

@@ -8,12 +8,15 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
-from salnas import exports, predict
-from salnas.data import popout
+from salnas import evaluation, exports, predict
+from salnas.data import SaliencyDataset, import_folder, popout, read_recording
+from salnas.evaluation import calibrated
+from salnas.pictures import Transform
 from salnas.space import named_space
 from salnas.supernet import Supernet
 from salnas.training import save_checkpoint
@@ -136,6 +139,49 @@ def test_gigantic_picture_is_reduced(tmp_path, model_file):
     assert d.size <= predict.LARGEST and abs(d.shape[1] / d.shape[0] - 4 / 3) < 0.01
     with pytest.raises(ValueError, match='too many'):
         predict.read_photo(Image.new('1', (60_000, 40_000)))
+
+
+@pytest.fixture(scope='module')
+def mixed_pictures(tmp_path_factory):
+    "A data set of one's own whose pictures are of four aspects."
+    folder, recording, rows = tmp_path_factory.mktemp('own'), popout(n=10), []
+    for i, (h, w) in enumerate([(240, 320), (240, 160), (120, 320), (240, 240), (240, 160)] * 2):
+        Image.fromarray(recording.read(i)[:h, :w]).save(folder / f'{i}.png')
+        rng = np.random.default_rng(i)
+        rows += [(f'{i}.png', x, y) for x, y in zip(rng.uniform(0, w - 1, 12), rng.uniform(0, h - 1, 12))]
+    points = pd.DataFrame(rows, columns=['image', 'x', 'y'])
+    prepared = import_folder(tmp_path_factory.mktemp('data') / 'mixed', folder, points, pixels_per_degree=12)
+    return read_recording(prepared), folder
+
+
+@pytest.mark.parametrize('keep_aspect', [False, True])
+def test_what_is_scored_is_what_is_deployed(mixed_pictures, monkeypatch, keep_aspect):
+    "`evaluate` at native size and `SaliencyModel.predict` on the files give the same maps, and so the same scores."
+    recording, folder = mixed_pictures
+    space = named_space('tiny')
+    part = SaliencyDataset(recording, 'train', size=(60, 80))
+    net = calibrated(Supernet(space, seed=0), part, space.max(), 4)
+    net.transform = Transform((96, 128), keep_aspect)
+    scorer, scored = evaluation.Scorer(part), {}
+
+    def score(self, maps, density, fixations, first):
+        if len(maps) == 1:
+            scored[first] = maps[0] / maps[0].sum()
+        return plain(self, maps, density, fixations, first)
+
+    plain = evaluation.Scorer.__call__
+    monkeypatch.setattr(evaluation.Scorer, '__call__', score)
+    rows = evaluation.evaluate(net, part, batch_size=2, at='native')
+    monkeypatch.undo()
+    model = predict.SaliencyModel(net)
+    files = [folder / recording.image_names[i] for i in part.indices]
+    deployed = [torch.from_numpy(d) for d in model.predict_many(files)]
+    assert len(scored) == len(part) >= 4
+    worst = max(float((scored[k] / d.max() - d / d.max()).abs().max()) for k, d in enumerate(deployed))
+    assert worst < 1e-5, f'a map differs by {worst:.3f} of its peak'
+    again = pd.concat([scorer.native(d, k) for k, d in enumerate(deployed)])
+    assert list(rows.index) == [recording.image_names[i] for i in part.indices]
+    assert np.allclose(rows.to_numpy(), again.to_numpy(), atol=1e-4)
 
 
 def test_same_names_from_two_folders(tmp_path, model_file):

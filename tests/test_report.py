@@ -30,6 +30,7 @@ def write(folder, name, seed, shift=0.0, images=20, **more):
         'profile': 'cpu',
         'parameters': {},
         'metrics': table.mean().to_dict(),
+        'per_image': 'per_image.csv',
         'cost': {'macs': 5},
         'time_s': 1.0 + seed,
         'provenance': {'commit': 'c' * 40, 'date': 'then', 'device': 'CPU'},
@@ -51,7 +52,7 @@ def test_older_and_newer_files_stand_in_one_table(folder):
     write(folder, 'new', 0, provenance=of, **newer)
     results = report.read_results(folder).set_index(['row', 'seed'])
     assert results.loc[('base', 0), ['network', 'scored_at', 'macs']].tolist() == ['largest', 'c' * 40, 5]
-    assert pd.isna(results.loc[('base', 0), 'trained_at'])
+    assert results.loc[('base', 0), 'trained_at'] == ''
     assert results.loc[('newer', 0), ['network', 'trained_at', 'scored_at']].tolist() == ['largest', 'a', 'b']
     assert report.metric_names(report.read_results(folder)) == ['CC', 'KLD']
 
