@@ -11,14 +11,14 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from .pictures import IMAGENET
+from .pictures import IMAGENET, fitted_size
 from .plans import BlockSpec, ConvSpec, Plan, plan, same_padding
 from .space import Arch, SearchSpace
 
 # %% auto #0
 __all__ = ['ACTIVATIONS', 'IMAGENET_MEAN', 'IMAGENET_STD', 'cut', 'padded', 'ConvBNAct', 'DynamicConvBNAct', 'SqueezeExcite',
-           'MBConv', 'input_size', 'resized', 'Network', 'Subnet', 'Supernet', 'parameters', 'macs', 'load_encoder',
-           'load_authors', 'sort_channels']
+           'MBConv', 'resized', 'Network', 'Subnet', 'Supernet', 'parameters', 'macs', 'load_encoder', 'load_authors',
+           'sort_channels']
 
 # %% ../nbs/03_supernet.ipynb #0b4c3a01
 def cut(
@@ -126,22 +126,12 @@ def _drop_path(x, rate):
 IMAGENET_MEAN, IMAGENET_STD = IMAGENET['mean'], IMAGENET['std']
 
 
-def input_size(
-    size: tuple[int, int],  # (height, width) of a picture
-    resolution: int,  # long side of the network's input, pixels
-) -> tuple[int, int]:  # (height, width) at which the network works
-    "The size with the same proportions whose long side is `resolution`, at least 32 on the short side."
-    h, w = size
-    scale = resolution / max(h, w)
-    return max(32, round(h * scale)), max(32, round(w * scale))
-
-
 def resized(
     x: torch.Tensor,  # (B,C,H,W)
     resolution: int,  # long side, pixels
 ) -> torch.Tensor:
-    "Pictures at the size of `input_size` (bicubic); those that have it stay as they are."
-    size = input_size(x.shape[2:], resolution)
+    "Pictures at the size of `fitted_size` (bicubic); those that have it stay as they are."
+    size = fitted_size(x.shape[2:], resolution)
     return x if x.shape[2:] == torch.Size(size) else F.interpolate(x, size, mode='bicubic', align_corners=False)
 
 # %% ../nbs/03_supernet.ipynb #28edc90b
@@ -217,7 +207,7 @@ class Network(nn.Module):
     def _maps(self, x, plan, logits, dropout, drop_connect):
         if x.ndim != 4 or x.shape[1] != 3:
             raise ValueError(f'images must be (B,3,H,W), got {tuple(x.shape)}')
-        size = input_size(x.shape[2:], plan.resolution)
+        size = fitted_size(x.shape[2:], plan.resolution)
         y = self.decode(self.features(x, plan, drop_connect), size, plan, dropout)
         y = y if y.dtype == torch.float64 else y.float()
         y = y if logits else self.to_maps(y)
