@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
+from .allocator import keep_pages
 from .data import SaliencyDataset, centre_bias, collate, count_map, density_map
 from .metrics import evaluate_maps, shuffled_negatives
 from .protocols import AUTHORS, named_protocol
@@ -187,6 +188,7 @@ def evaluate(
     Negatives of sAUC: all fixations of the other images of the part.
     Baseline of IG: `centre_bias` of the training images.
     At native size a network with a `transform` gets its pictures through that one: as `SaliencyModel` reads them."""
+    keep_pages()
     if isinstance(model, Supernet):
         raise ValueError(
             'a supernet has no statistics that fit one network: evaluate calibrated(supernet, train, arch)'

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 import salnas
+from .allocator import keep_pages
 from .devices import named_device
 from .efficiency import optimize
 from .exports import Agreement, to_onnx, to_openvino
@@ -77,6 +78,7 @@ class SaliencyModel:
         precision: str = 'fp32',  # of the arithmetic: 'fp32' or 'bf16'
         device: str | torch.device | None = None,  # where to compute; None: where `net` is
     ):
+        keep_pages()
         self.net = copy.deepcopy(net).float().eval()
         self.net.transform = getattr(net, 'transform', None) or proportions_kept(net)
         self.card, self.precision = card or {}, precision

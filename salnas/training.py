@@ -19,6 +19,7 @@ from torchvision.transforms import ColorJitter
 from tqdm.auto import tqdm
 
 from .checkpoints import read_state, write_state
+from .allocator import keep_pages
 from .data import SaliencyDataset, hflip
 from .evaluation import calibrator, evaluate, in_precision
 from .inplace import INPLACE
@@ -347,6 +348,7 @@ def fit(
     The last images of an epoch's order that do not fill a step are left out; another order, other images.
     FloatingPointError: see `train_step`. ValueError: `resume` with a state of another run (other settings, seed, space,
     data or teacher), or fewer images than one step needs."""
+    keep_pages()
     kd, out, (rank, world) = kd or NoKD(), output_dir and Path(output_dir), place()
     if not out and (resume or save_every or every_epoch):
         raise ValueError('resume, save_every and every_epoch need an output_dir')
