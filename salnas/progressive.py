@@ -4,7 +4,7 @@
 
 # %% ../nbs/07_progressive.ipynb #b4e33da0
 from __future__ import annotations
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ import torch
 
 from .neighbours import expansions
 from .space import Arch, SearchSpace
-from .strategy import AtMost, History, Strategy, Trial, ranking
+from .strategy import AtMost, History, Objectives, Strategy, Trial, rank_correlation, ranking
 
 # %% auto #0
 __all__ = ['complexity_groups', 'Surrogate', 'encode_shared', 'prediction_quality', 'ProgressiveSearch', 'expansions']
@@ -24,7 +24,9 @@ _all_ = ['expansions']  # stands beside the space now
 def complexity_groups(
     space: SearchSpace,
 ) -> list[tuple[int, ...]]:  # per level: positions, in the order of `space.genes`, of the genes it frees
-    "Which genes each level of a progressive search frees: the last stage's first; the first stage's at last, with resolution and first width."
+    """Which genes each level of a progressive search frees.
+
+    The last stage's first; the first stage's at last, with the resolution and the first width."""
     genes = list(space.genes.values())
     stages = [tuple(i for i, g in enumerate(genes) if g.stage == s) for s in range(len(space.stages), 0, -1)]
     frame = tuple(i for i, g in enumerate(genes) if not g.stage)
@@ -32,7 +34,9 @@ def complexity_groups(
 
 # %% ../nbs/07_progressive.ipynb #de7b12cf
 class Surrogate:
-    "An ensemble of small MLPs from an architecture's numbers to its scores, each fitted to 4/5 of the data (PNAS, arXiv 1712.00559)."
+    """An ensemble of small MLPs from an architecture's numbers to its scores, each fitted to 4/5 of the data.
+
+    After PNAS (arXiv 1712.00559)."""
 
     def __init__(
         self,
@@ -111,7 +115,10 @@ def encode_shared(
     space: SearchSpace,
     archs: Sequence[Arch],  # n of that space
 ) -> np.ndarray:  # (n, D + 4) float32
-    "One-hot genes and, for width, depth, kernel size and expand ratio, the sum over stages of the choice's position in [0,1] (after PNAS's average over blocks, arXiv 1712.00559)."
+    """One-hot genes, and four numbers that hold for a stage which never varied.
+
+    They are, for width, depth, kernel size and expand ratio, the sum over stages of the choice's position in [0,1]
+    (after PNAS's average over blocks, arXiv 1712.00559)."""
     genes, parts = list(space.genes.values()), []
     for gene in genes:
         n = len(gene.choices)
@@ -132,28 +139,19 @@ def _signs(history):
     return np.array([-1 if kind == 'max' and not isinstance(o, tuple) else 1 for o, kind in history.objectives.items()])
 
 
-def _correlations(a, b):
-    "Spearman's and Kendall's rank correlation (tau-b) of two vectors; NaN for fewer than three pairs or a constant."
-    if len(a) < 3 or not (np.ptp(a) and np.ptp(b)):
-        return {'spearman': np.nan, 'kendall': np.nan}
-    x, y = (np.sign(v[:, None] - v[None]) for v in (a, b))
-    return {
-        'spearman': np.corrcoef(pd.Series(a).rank(), pd.Series(b).rank())[0, 1],
-        'kendall': (x * y).sum() / np.sqrt((x**2).sum() * (y**2).sum()),
-    }
-
-
 def prediction_quality(
     history: History,  # of a progressive search: its trials' notes hold level and prediction
 ) -> pd.DataFrame:  # level objective trials spearman kendall
-    "Per level and objective: rank correlation of the predictions made before the evaluation with the scores; NaN where there was none."
+    "Per level and objective: rank correlation of predictions made before the evaluation with scores; NaN without any."
     trials, values, rows = history.done, history.values() * _signs(history), []
     for level in sorted({t.info['level'] for t in trials if 'level' in t.info}):
         members = [i for i, t in enumerate(trials) if t.info.get('level') == level]
         own = [i for i in members if 'predicted' in trials[i].info]
         for j, o in enumerate(history.objectives):
-            said = np.array([trials[i].info['predicted'][j] for i in own])
-            rows.append({'level': level, 'objective': o, 'trials': len(members), **_correlations(said, values[own, j])})
+            said = [trials[i].info['predicted'][j] for i in own]
+            nothing = {'spearman': np.nan, 'kendall': np.nan}
+            known = rank_correlation(said, values[own, j]) if len(own) >= 3 else nothing
+            rows.append({'level': level, 'objective': o, 'trials': len(members), **known})
     return pd.DataFrame(rows, columns=['level', 'objective', 'trials', 'spearman', 'kendall'])
 
 # %% ../nbs/07_progressive.ipynb #0af94fbb
@@ -193,7 +191,8 @@ def _in_turn(order, parent):
 
 # %% ../nbs/07_progressive.ipynb #d3768b79
 class ProgressiveSearch(Strategy):
-    "PNAS (arXiv 1712.00559) on stages: free one stage per level, let a surrogate choose among the expansions of the best, evaluate, refit."
+    """PNAS (arXiv 1712.00559) on stages: free one stage per level, let a surrogate choose among the expansions of the
+    best, evaluate, refit."""
 
     tries = 20
     enough = 5  # trials with scores, for a surrogate to be fitted
@@ -203,7 +202,7 @@ class ProgressiveSearch(Strategy):
         space: SearchSpace,
         seed: int = 0,
         constraint: AtMost | None = None,
-        objectives: Mapping[str | tuple[str, ...], str] | str = 'CC',  # a single name is maximised
+        objectives: Objectives = 'CC',  # a single name is maximised
         per_level: int = 16,  # K: trials per level, and how many of the best are expanded
         pool: int = 2000,  # candidates per level that are predicted, at most
         surrogate: Callable[[int], Surrogate] = Surrogate,  # seed -> with `fit` and `predict`
@@ -211,44 +210,52 @@ class ProgressiveSearch(Strategy):
         super().__init__(space, seed, constraint, objectives)
         if not (per_level >= 1 and pool >= 1):
             raise ValueError(f'per_level and pool must be at least 1, got {per_level} and {pool}')
-        self.per_level, self.pool, self.surrogate, self.groups, self._cache = (
-            per_level,
-            pool,
-            surrogate,
-            complexity_groups(space),
-            {},
-        )
+        self.per_level, self.pool, self.surrogate = per_level, pool, surrogate
+        self.groups, self._cache, self._of_level = complexity_groups(space), {}, {}
+
+    def register(self, trials):
+        new = [t for t in dict.fromkeys(trials) if t not in self.known]
+        super().register(new)
+        for t in new:
+            if 'level' in t.info:
+                self._of_level.setdefault(t.info['level'], {})[t] = None
+
+    def forget(self, trial):
+        if forgotten := super().forget(trial):
+            for level in [level for level, trials in self._of_level.items() if trial in trials]:
+                del self._of_level[level][trial]
+        return forgotten
 
     @property
     def level(self) -> int:
         "The level that the next trial is of, unless its candidates are used up."
-        last = max((t.info.get('level', 1) for t in self.known), default=1)
-        told = sum(t.info.get('level') == last and s != {} for t, s in self.known.items())
+        last = max((level for level, trials in self._of_level.items() if trials), default=1)
+        told = sum(self.known[t] != {} for t in self._of_level.get(last, ()))
         return last + (told >= self.per_level)
 
     def evidence(self, level: int) -> History:
         "The trials with scores that a level builds on: those of lower levels, and those that came from elsewhere."
         found = History(self.space, self.objectives)
-        trials = [t for t in self.done if t.info.get('level', 0) < level]
+        trials = self._known_below(level)
         found.tell(trials, [self.known[t] for t in trials])
         return found
 
+    def _known_below(self, level):
+        return [t for t in self.done if t.info.get('level', 0) < level]
+
     def order(self, level: int) -> list[tuple[Arch, list[float] | None]]:
-        "The level's candidates, best predicted first, with the prediction for each objective; None: nothing to predict from."
-        evidence = self.evidence(level)
-        key, old = (self.constraint, tuple(evidence.done)), [t.arch for t in evidence.done]
+        "The level's candidates, best predicted first, with what is predicted; None: nothing to predict from."
+        key = self.constraint, self._known_below(level)
         if self._cache.get(level, [None])[0] == key:
             return self._cache[level][1]
-        parent = _candidates(self, level, evidence)
+        evidence = self.evidence(level)
+        parent, old = _candidates(self, level, evidence), [t.arch for t in evidence.done]
         archs = [] if self.archs.issuperset(parent) else list(parent)  # used up: nothing to fit for
         order = [(a, None) for a in archs]
         if len(old) >= self.enough and archs:
             seed = int(np.random.default_rng([self.seed, 2, level]).integers(2**31))
-            values = (
-                self.surrogate(seed)
-                .fit(encode_shared(self.space, old), evidence.values())
-                .predict(encode_shared(self.space, archs))[0]
-            )
+            model = self.surrogate(seed).fit(encode_shared(self.space, old), evidence.values())
+            values = model.predict(encode_shared(self.space, archs))[0]
             order = [(archs[i], (values[i] * _signs(self)).tolist()) for i in ranking(values)]
             if self.constraint and level <= len(self.groups):
                 order = _in_turn(order, parent)

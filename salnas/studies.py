@@ -12,26 +12,27 @@ import os
 import pickle
 import signal
 import socket
+import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
-import torch
 
-from .storages import FileStorage, MemoryStorage, Record, open_storage
-from .strategy import COLUMNS, AtMost, Strategy, Trial
+from .storages import FileStorage, Record, StorageName, open_storage
+from .strategy import RESERVED, AtMost, Strategy, Trial
 
 # %% auto #0
-__all__ = ['ATTEMPTS', 'search', 'history']
+__all__ = ['MOST_ATTEMPTS', 'search', 'history']
 
 # %% ../nbs/workshop/studies.ipynb #122ed3c2
 _log = logging.getLogger('salnas.search')
-ATTEMPTS = 3  # processes that may end over one trial before it is given up
+MOST_ATTEMPTS = 3  # processes that may end over one trial before it is given up
 
 
 def _born(pid) -> str:
@@ -65,29 +66,43 @@ class _Study:
     "One worker's view of a study: strategy, storage and budget."
 
     def __init__(self, strategy, storage, budget, stale, about):
-        self.strategy, self.storage, self.budget, self.stale, self.mine = strategy, storage, budget, stale, {}
-        storage.open(
-            {'space': strategy.space.to_dict(), 'objectives': [[o, kind] for o, kind in strategy.objectives.items()]}
-            | ({'about': dict(about)} if about else {})
-        )
+        self.strategy, self.storage, self.budget, self.stale = strategy, storage, budget, stale
+        self.mine = {}  # records that this worker has claimed and not finished, by their ids
+        self.costs, self.running, self.claims, self.position = {}, {}, {}, 0  # of what `hear` has heard
+        objectives = [[o, kind] for o, kind in strategy.objectives.items()]
+        facts = {'about': dict(about)} if about else {}
+        storage.open({'space': strategy.space.to_dict(), 'objectives': objectives} | facts)
 
-    def records(self):
-        "All that count; the strategy hears what is new."
-        records = [r for r in self.storage.read() if r.state != 'void']
-        for r in records:
+    def hear(self):
+        "Take in what is new in the storage, and tell the strategy."
+        news, self.position = self.storage.news(self.position)
+        for r in news:
+            if r.state == 'void':
+                self.drop(r)
+                continue
+            if r.id not in self.costs:
+                self.costs[r.id] = r.trial.cost  # in the order of claims
+                self.claims.setdefault(r.trial, []).append(r.id)
             self.strategy.register([r.trial])
-            if r.state != 'running' and self.strategy.known[r.trial] == {}:
+            if r.state == 'running':
+                self.running[r.id] = r
+                continue
+            self.running.pop(r.id, None)
+            if self.strategy.known[r.trial] == {}:
                 self.strategy.tell([r.trial], [r.scores if r.state == 'done' else None])
-        return records
+
+    def drop(self, record):
+        "Forget a claim that was withdrawn."
+        self.running.pop(record.id, None)
+        if self.costs.pop(record.id, None) is not None:
+            self.claims[record.trial].remove(record.id)
 
     def claim(self):
         "The next trial to evaluate, claimed; None when the study is over for this worker."
         while True:
-            records = self.records()
-            orphan = next(
-                (r for r in records if r.state == 'running' and r.id not in self.mine and _gone(r, self.stale)), None
-            )
-            trial = self.adopt(orphan) if orphan else self.invent(records)
+            self.hear()
+            orphan = next((r for r in self.running.values() if r.id not in self.mine and _gone(r, self.stale)), None)
+            trial = self.adopt(orphan) if orphan else self.invent()
             if trial and (record := self.claimed(trial, orphan.attempt + 1 if orphan else 1)):
                 return record
             if not trial and not orphan:
@@ -95,84 +110,105 @@ class _Study:
 
     def adopt(self, orphan):
         "The trial of a process that has ended; None when it is given up, or no longer allowed."
-        if orphan.attempt >= ATTEMPTS:
-            return self.finish(orphan, None, f'its process ended {ATTEMPTS} times')
+        if orphan.attempt >= MOST_ATTEMPTS:
+            return self.finish(orphan, None, f'its process ended {MOST_ATTEMPTS} times')
         self.storage.finish(orphan, state='void', reason='its process ended')
-        return orphan.trial if self.strategy.allows(orphan.trial.arch) else self.strategy.forget(orphan.trial)
+        if self.strategy.allows(orphan.trial.arch):
+            return orphan.trial
+        self.strategy.forget(orphan.trial)
 
-    def invent(self, records):
+    def invent(self):
         "A new trial that the budget allows, or None."
-        trial = next(iter(self.strategy.ask(1)), None) if self.left(records) > 0 else None
-        return trial if trial is None or trial.cost <= self.left(records) else self.strategy.forget(trial)
+        trial = next(iter(self.strategy.ask(1)), None) if self.left() > 0 else None
+        if trial is None or trial.cost <= self.left():
+            return trial
+        self.strategy.forget(trial)
 
     def claimed(self, trial, attempt):
         "The claim of a trial, or None when an earlier claim stands against it."
         new = Record(uuid.uuid4().hex, trial, _me(), time.time(), attempt)
         self.mine[new.id] = new
         self.storage.add(new)
-        records = self.records()
-        earlier = records[: [r.id for r in records].index(new.id)]
-        if any(r.trial == trial for r in earlier):
+        self.hear()
+        if self.claims[trial][0] != new.id:
             return self.withdraw(new, 'claimed by another worker')
-        if self.left(earlier) >= trial.cost:
+        later = 1 + list(reversed(self.costs)).index(new.id) if next(reversed(self.costs)) != new.id else 1
+        if self.left(later) >= trial.cost:
             return new
         self.withdraw(new, 'no budget left')
         self.strategy.forget(trial)
 
-    def left(self, records):
-        "What these records leave of the budget; sums of shares such as 0.1 are forgiven their last digits."
-        return self.budget * (1 + 1e-9) - math.fsum(r.trial.cost for r in records)
+    def left(self, besides=0):
+        """What all claims, but for the last ones `besides`, leave of the budget.
+
+        Sums of shares such as 0.1 are forgiven their last digits."""
+        return self.budget * (1 + 1e-9) - math.fsum(islice(self.costs.values(), len(self.costs) - besides))
 
     def withdraw(self, record, why):
+        "Take back a claim of this worker's."
         self.storage.finish(self.mine.pop(record.id), state='void', reason=why)
 
     def finish(self, record, scores, reason='', seconds=0.0):
-        "Store and tell the end of a trial: scores, or None and why. Scores that lack an objective, or have a name of the table's, are a ValueError: the evaluator does not fit the strategy."
-        if scores is not None and (missing := [n for n in self.strategy.names if n not in scores]):
+        """Store and tell the end of a trial: scores, or None and why.
+
+        Scores that lack an objective, or have a name of the table's, are a ValueError: the evaluator does not fit."""
+        names = self.strategy.names
+        if scores is not None and (missing := [n for n in names if n not in scores]):
             raise ValueError(
                 f'the evaluator gives no {missing}, which the strategy asks for; it gives {sorted(scores)}'
             )
-        if taken := COLUMNS & set(scores or ()):
+        if taken := RESERVED & set(scores or ()):
             raise ValueError(
                 f'scores cannot be named {sorted(taken)}: the table of a search has columns of these names'
             )
         self.mine.pop(record.id, None)
         if scores is None:
             _log.warning('trial failed: %s: %s', record.trial.arch, reason)
-        self.storage.finish(
-            record, state='failed' if scores is None else 'done', scores=scores or {}, reason=reason, seconds=seconds
-        )
-        self.records()
+        state = 'failed' if scores is None else 'done'
+        self.storage.finish(record, state=state, scores=scores or {}, reason=reason, seconds=seconds)
+        self.hear()
 
     def release(self):
         "Give back what was claimed and not finished."
+        stored = {r.id for r in self.storage.read()} if self.mine else ()
         for record in list(self.mine.values()):
-            if any(r.id == record.id for r in self.storage.read()):
+            if record.id in stored:
                 self.withdraw(record, 'interrupted')
             self.strategy.forget(record.trial)
 
 # %% ../nbs/workshop/studies.ipynb #845411d3
+_evaluator = None  # of this process, when it is a worker: the evaluator and the names of its scores
+
+
 def _evaluated(evaluator, trial, names):
     "(scores or None, why not, seconds)."
-    start = time.perf_counter()
+    begun = time.perf_counter()
     try:
         scores = {k: float(v) for k, v in evaluator(trial).items()}
         wrong = [f'{n} is {scores[n]}' for n in names if n in scores and not math.isfinite(scores[n])]
     except (Exception, SystemExit) as e:
         scores, wrong = None, [f'{type(e).__name__}: {e}']
-    return None if wrong else scores, '; '.join(wrong), time.perf_counter() - start
+    return None if wrong else scores, '; '.join(wrong), time.perf_counter() - begun
+
+
+def _threads():
+    "How many threads this process computes with."
+    return sys.modules['torch'].get_num_threads() if 'torch' in sys.modules else os.cpu_count() or 1
 
 
 def _settle(evaluator, names, threads):
     "Begin a worker process, which ends with its parent."
-    torch.set_num_threads(threads)
-    globals()['_work'] = evaluator, names
+    global _evaluator
+    os.environ['OMP_NUM_THREADS'] = str(threads)  # for a torch that is still to come
+    if 'torch' in sys.modules:
+        sys.modules['torch'].set_num_threads(threads)
+    _evaluator = evaluator, names
     parent = multiprocessing.parent_process()
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
-def _of_worker(trial):
-    evaluator, names = globals()['_work']
+def _evaluated_here(trial):
+    evaluator, names = _evaluator
     return _evaluated(evaluator, trial, names)
 
 # %% ../nbs/workshop/studies.ipynb #500dd4ac
@@ -186,8 +222,14 @@ class _Workers:
             raise ValueError(
                 f'the evaluator must be picklable to travel to other processes, a class or function of a module: {e}'
             ) from e
-        self.arguments, self.jobs, self.pids = (evaluator, names, max(1, torch.get_num_threads() // n)), {}, {}
-        self.pools = [self._pool() for _ in range(n)]
+        self.arguments, self.jobs, self.pids = (evaluator, names, max(1, _threads() // n)), {}, {}
+        self.pools = []
+        try:
+            while len(self.pools) < n:
+                self.pools.append(self._pool())
+        except BaseException:
+            self.close()
+            raise
 
     def _pool(self):
         pool = ProcessPoolExecutor(1, multiprocessing.get_context('spawn'), _settle, self.arguments)
@@ -195,20 +237,24 @@ class _Workers:
             self.pids[pool] = pool.submit(os.getpid).result()
         except BrokenProcessPool as e:
             raise RuntimeError(
-                "worker processes do not start: define the evaluator in a module (not in a notebook), and call search under if __name__ == '__main__'"
+                'worker processes do not start: define the evaluator in a module (not in a notebook), '
+                "and call search under if __name__ == '__main__'"
             ) from e
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
         return pool
 
     def free(self):
         return len(self.pools) - len(self.jobs)
 
-    def start(self, record):
+    def submit(self, record):
         slot = next(i for i in range(len(self.pools)) if i not in [s for s, _ in self.jobs.values()])
         try:
-            job = self.pools[slot].submit(_of_worker, record.trial)
+            job = self.pools[slot].submit(_evaluated_here, record.trial)
         except BrokenProcessPool:
             self.pools[slot] = self._pool()
-            job = self.pools[slot].submit(_of_worker, record.trial)
+            job = self.pools[slot].submit(_evaluated_here, record.trial)
         self.jobs[job] = slot, record
 
     def ended(self):
@@ -233,37 +279,30 @@ class _Workers:
 def search(
     strategy: Strategy,
     evaluator: Callable[[Trial], Mapping[str, float]],  # a trial -> scores by name
-    budget: float,  # of the whole study, earlier runs and other workers included: with shared weights, how many trials
+    budget: float,  # of the whole study, earlier runs and other workers included; one per trial with shared weights
     constraint: AtMost | None = None,  # replaces the strategy's
-    storage: None | str | Path | MemoryStorage = None,  # see `open_storage`; one that exists is gone on with
-    workers: int = 0,  # processes that evaluate; 0: this one. The evaluator must be picklable: a class or function of a module
+    storage: StorageName = None,  # see `open_storage`; one that exists is gone on with
+    workers: int = 0,  # processes that evaluate; 0: this one
     stale: float = 24 * 3600.0,  # seconds after which a claim of another machine is taken for abandoned
-    about: Mapping
-    | None = None,  # what the scores depend on: supernet, data set ...; JSON. A storage with other facts is refused
+    about: Mapping | None = None,  # what the scores depend on, supernet, data set ...: JSON
 ) -> pd.DataFrame:  # a row per trial of the study: number state scores budget cost seconds reason arch
-    "Run a study until its budget is spent or the space exhausted. Interrupted, the same call goes on. RuntimeError when `workers` cannot start."
+    """Run a study until its budget is spent or the space exhausted. Interrupted, the same call goes on.
+
+    With `workers` the evaluator must be picklable, a class or function of a module; RuntimeError when they cannot
+    start. A storage of another space, of other objectives or other facts in `about`, or of none, is a ValueError."""
     if not budget >= 0:
         raise ValueError(f'budget must be at least 0, got {budget}')
     if constraint is not None:
         strategy.constrain(constraint)
-    storage, pool, study = (
-        open_storage(storage),
-        _Workers(workers, evaluator, strategy.names) if workers else None,
-        None,
-    )
+    storage = open_storage(storage)
+    study, pool = None, _Workers(workers, evaluator, strategy.names) if workers else None
     try:
         study = _Study(strategy, storage, budget, stale, about)
         if pool is None:
             while record := study.claim():
                 study.finish(record, *_evaluated(evaluator, record.trial, strategy.names))
         else:
-            while True:
-                while pool.free() and (record := study.claim()):
-                    pool.start(record)
-                if not pool.jobs:
-                    break
-                for record, found in pool.ended():
-                    study.finish(record, *found)
+            _share_out(study, pool)
     finally:
         if study:
             study.release()
@@ -271,9 +310,20 @@ def search(
             pool.close()
     return history(study.storage)
 
+
+def _share_out(study, pool):
+    "Keep the workers of a pool busy until the study is over."
+    while True:
+        while pool.free() and (record := study.claim()):
+            pool.submit(record)
+        if not pool.jobs:
+            break
+        for record, found in pool.ended():
+            study.finish(record, *found)
+
 # %% ../nbs/workshop/studies.ipynb #efac0035
 def history(
-    storage: str | Path | MemoryStorage,  # of a search
+    storage: StorageName,  # of a search
 ) -> pd.DataFrame:  # a row per trial: number state scores budget cost seconds reason arch
     "The trials of a study in the order of their claims."
     storage = open_storage(storage)

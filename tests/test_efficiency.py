@@ -12,7 +12,7 @@ from salnas.space import named_space
 from salnas.supernet import Subnet, Supernet, macs, parameters
 
 
-@pytest.mark.parametrize('name', ['alphanet', 'mobilenetv2', 'tiny'])
+@pytest.mark.parametrize('name', ['alphanet', 'mobilenetv2', 'lite', 'tiny'])
 def test_price_is_what_is_dispatched(name):
     space, rng = named_space(name), np.random.default_rng(5)
     for size in (288, 384), (200, 131):
@@ -32,7 +32,7 @@ def network(name='tiny', seed=0, **options):
     return net.eval()
 
 
-@pytest.mark.parametrize('name', ['alphanet', 'mobilenetv2', 'tiny'])
+@pytest.mark.parametrize('name', ['alphanet', 'mobilenetv2', 'lite', 'tiny'])
 def test_optimised_network_computes_the_same(name):
     net = network(name)
     x = torch.randn(1, 3, 96, 128, generator=torch.Generator().manual_seed(1))

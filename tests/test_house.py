@@ -103,11 +103,18 @@ def test_a_room_keeps_its_private_names(name):
     assert not private, f'salnas.{name} takes {private}: give them public names, or move them'
 
 
+def generated(lines):
+    "Where nbdev lists the public names, in lines of its own width."
+    start = next((i for i, line in enumerate(lines) if line.startswith('__all__')), 0)
+    return range(start, lines.index('', start))
+
+
 @pytest.mark.parametrize('name', modules())
 def test_a_room_has_a_size_that_can_be_read(name):
     lines = (ROOT / f'salnas/{name}.py').read_text().splitlines()
     assert len(lines) <= 400, f'salnas.{name} has {len(lines)} lines: a wall is missing'
-    assert not [line for line in lines if len(line) > 120]
+    long = [i + 1 for i, line in enumerate(lines) if len(line) > 120 and i not in generated(lines)]
+    assert not long, f'lines {long} of salnas.{name} are too long'
 
 
 def test_lines_are_short_statements_alone_and_imports_used():

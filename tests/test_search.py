@@ -3,17 +3,22 @@
 import functools
 import json
 import logging
+import multiprocessing
 import os
 import socket
 import subprocess
 import sys
 import threading
 import time
+import warnings
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from evaluators import Deadly, is_deadly
 from salnas.blockwise import BlockwiseSearch
 from salnas.data import load_dataset
 from salnas.efficiency import Pricer
@@ -27,7 +32,7 @@ from salnas.search import (
     History,
     MemoryStorage,
     NSGA2Search,
-    OptunaStorage,
+    OptunaStrategy,
     RandomSearch,
     Record,
     SharedWeights,
@@ -401,14 +406,6 @@ def test_damaged_files(tmp_path):
     assert not (tmp_path / 'nowhere').exists()
 
 
-def test_a_study_knows_what_its_scores_depend_on(tmp_path):
-    facts = {'supernet': 'a', 'size': (48, 64)}
-    search(RandomSearch(SPACE), score, 2, storage=tmp_path / 's.jsonl', about=facts)
-    assert len(search(RandomSearch(SPACE), score, 3, storage=tmp_path / 's.jsonl', about=facts)) == 3
-    with pytest.raises(ValueError, match='another about'):
-        search(RandomSearch(SPACE), score, 3, storage=tmp_path / 's.jsonl', about={'supernet': 'b'})
-
-
 @pytest.mark.parametrize('kind', ['file', 'journal', 'sqlite'])
 def test_two_workers_find_the_same_orphans(kind, tmp_path):
     "Both void and claim them; nobody crashes, and each is evaluated once."
@@ -453,7 +450,9 @@ def claimed(worker, attempt=1):
 
 
 def test_orphans(tmp_path):
-    "What a dead process had claimed is evaluated again, but not a fourth time; what another machine holds is left alone until it is stale."
+    """What a dead process had claimed is evaluated again, but not a fourth time.
+
+    What another machine holds is left alone until it is stale."""
     for worker, attempt, stale, state in (
         ('here:999999999:1', 2, 1e9, 'done'),
         ('here:999999999:1', 3, 1e9, 'failed'),
@@ -494,35 +493,27 @@ def test_workers_that_race_never_evaluate_a_trial_twice(tmp_path):
 # --- processes ---
 
 
-class Deadly:
-    "Evaluator that takes its process down for one kind of architecture."
-
-    def __call__(self, trial):
-        if trial.arch.resolution == 96 and trial.arch.depth[1] == 2:
-            os._exit(11)
-        return score(trial) | {'pid': os.getpid()}
-
-
 def test_an_evaluator_that_dies_fails_its_trial_only():
-    table = search(RandomSearch(SPACE, seed=0), Deadly(), 16, workers=2)
-    deadly = [a.resolution == 96 and a.depth[1] == 2 for a in table.arch]
+    table = search(RandomSearch(SPACE, seed=0), Deadly(), 12, workers=2)
+    deadly = [is_deadly(a) for a in table.arch]
     assert any(deadly) and not all(deadly) and list(table.state == 'failed') == deadly
     assert (
         (table.reason[table.state == 'failed'] == 'its process died').all()
         and table.arch.is_unique
-        and len(table) == 16
+        and len(table) == 12
     )
     assert os.getpid() not in set(table.pid.dropna())
 
 
-PROGRAM = """
-import sys, time
-from salnas.search import RandomSearch, search
+PROGRAM = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from evaluators import Slow
+from salnas.strategy import Strategy
+from salnas.studies import search
 from salnas.space import tiny_space
-class Slow:
-    def __call__(self, trial): time.sleep(60); return {'CC': .5}
 """
-RUN = "search(RandomSearch(tiny_space()), Slow(), 4, storage=sys.argv[1], workers=1)"
+RUN = "search(Strategy(tiny_space()), Slow(), 4, storage=sys.argv[1], workers=1)"
 
 
 def test_shared_weights_in_two_processes_score_as_in_one():
@@ -530,7 +521,7 @@ def test_shared_weights_in_two_processes_score_as_in_one():
     evaluator = SharedWeights(
         Supernet(SPACE, seed=0), train, val, costs={'MACs': price.macs}, calibration=16, precision='fp32'
     )
-    both = search(RandomSearch(SPACE, objectives=TWO), evaluator, 6, workers=2)
+    both = search(RandomSearch(SPACE, objectives=TWO), evaluator, 3, workers=2)
     assert not evaluator.known and (both.state == 'done').all()  # it was others that evaluated
     for row in both.itertuples():
         assert np.isclose(row.CC, evaluator(Trial(row.arch))['CC'], rtol=0, atol=1e-5) and row.MACs == macs(row.arch)
@@ -568,6 +559,185 @@ def test_workers_end_with_a_killed_search(tmp_path):
 def test_an_evaluator_that_cannot_travel_says_so():
     with pytest.raises(ValueError, match='picklable'):
         search(RandomSearch(SPACE), lambda t: score(t), 2, workers=1)
+
+
+# --- bugs and what was seen to go wrong ---
+
+
+def test_a_refused_storage_leaves_no_process(tmp_path):
+    where = tmp_path / 's.jsonl'
+    search(RandomSearch(SMALL), score, 1, storage=where)
+    before = set(multiprocessing.active_children())
+    with pytest.raises(ValueError, match='another space'):
+        search(RandomSearch(SPACE), Deadly(), 1, storage=where, workers=1)
+    end = time.monotonic() + 20
+    while left := set(multiprocessing.active_children()) - before:
+        assert time.monotonic() < end, f'{len(left)} worker processes outlive the refusal'
+        time.sleep(0.05)
+
+
+def test_workers_that_cannot_all_start_are_ended(monkeypatch):
+    "The second of three fails: the first is shut down."
+    shut = []
+
+    class Pool:
+        def __init__(self, *arguments):
+            self.number = len(pools)
+            pools.append(self)
+
+        def submit(self, f):
+            return self
+
+        def result(self):
+            if self.number == 1:
+                raise BrokenProcessPool('no memory')
+
+        def shutdown(self, **how):
+            shut.append(self.number)
+
+    pools = []
+    monkeypatch.setattr('salnas.studies.ProcessPoolExecutor', Pool)
+    with pytest.raises(RuntimeError, match='do not start'):
+        search(RandomSearch(SPACE), Deadly(), 1, workers=3)
+    assert len(pools) == 2 and 0 in shut
+
+
+def test_a_storage_with_facts_refuses_a_search_without(tmp_path):
+    "Left out, other facts, and facts about a study that has none: all refused, and nothing evaluated."
+    facts, where = {'supernet': 'a', 'size': (48, 64)}, tmp_path / 's.jsonl'
+    search(RandomSearch(SPACE), score, 2, storage=where, about=facts)
+    for about in (None, {}, {'supernet': 'b', 'size': (48, 64)}, {'supernet': 'a'}):
+        with pytest.raises(ValueError, match='another about'):
+            search(RandomSearch(SPACE), score, 3, storage=where, about=about)
+    assert len(history(where)) == 2
+    assert len(search(RandomSearch(SPACE), score, 3, storage=where, about=facts)) == 3
+    search(RandomSearch(SPACE), score, 1, storage=tmp_path / 'none.jsonl')
+    with pytest.raises(ValueError, match='another about'):
+        search(RandomSearch(SPACE), score, 2, storage=tmp_path / 'none.jsonl', about=facts)
+
+
+def test_a_trial_told_twice_is_refused():
+    s = RandomSearch(SPACE)
+    a, b = s.ask(2)
+    with pytest.raises(ValueError, match='already'):
+        s.tell([a, a], [{'CC': 0.1}, {'CC': 0.2}])
+    assert s.known[a] == {}
+    s.tell([b], [None])
+    with pytest.raises(ValueError, match='already'):
+        s.tell([b], [{'CC': 0.2}])
+
+
+def test_many_open_a_new_database_at_once(tmp_path):
+    failures, tables = [], []
+
+    def work(where, start):
+        start.wait()
+        try:
+            tables.append(search(RandomSearch(SMALL), score, 3, storage=where))
+        except Exception as e:
+            failures.append(f'{type(e).__name__}: {str(e).splitlines()[0]}')
+
+    for k in range(3):
+        start = threading.Barrier(5)
+        threads = [threading.Thread(target=work, args=(f'sqlite:///{tmp_path}/{k}.db', start)) for _ in range(5)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+    assert not failures, failures
+    assert len(tables) == 15 and all(len(history(f'sqlite:///{tmp_path}/{k}.db')) == 3 for k in range(3))
+
+
+def test_a_torn_line_of_a_journal_is_passed_over(tmp_path):
+    where = str(tmp_path / 's.journal')
+    search(RandomSearch(SMALL), score, 3, storage=where)
+    whole = (tmp_path / 's.journal').read_bytes()
+    assert whole.endswith(b'}\n')
+    for cut in (1, 2, 40):  # the crash came in the middle of the last write: that the third trial ended
+        (tmp_path / 's.journal').write_bytes(whole[:-cut])
+        table = search(RandomSearch(SMALL), score, 5, storage=where)
+        assert len(table) == 5 and (table.state == 'done').all() and table.arch.is_unique
+
+
+def test_a_lock_of_a_dead_writer_holds_nobody_up(tmp_path):
+    "Neither what Optuna's own lock leaves behind, nor a killed process that had the lock."
+    where = tmp_path / 's.journal'
+    search(RandomSearch(SMALL), score, 2, storage=str(where))
+    os.symlink(where, f'{where}.lock')
+    program = f"""
+import time
+from salnas.storages import JournalLock
+JournalLock({str(where)!r}).acquire()
+print('locked', flush=True)
+time.sleep(100)
+"""
+    holder = subprocess.Popen([sys.executable, '-c', program], stdout=subprocess.PIPE, text=True)
+    begun = time.monotonic()
+    if holder.stdout.readline() == 'locked\n':
+        begun = time.monotonic()
+        threading.Timer(0.5, holder.kill).start()
+    assert len(search(RandomSearch(SMALL), score, 4, storage=str(where))) == 4
+    assert time.monotonic() - begun < 10, f'waited {time.monotonic() - begun:.0f} s for a process that is dead'
+    holder.kill()
+    holder.wait()
+    holder.stdout.close()
+
+
+def test_a_search_reads_each_record_once():
+    "What a look at the study costs must not grow with the study."
+
+    class Counted(MemoryStorage):
+        handed = 0
+
+        def news(self, since=0):
+            found = super().news(since)
+            self.handed += len(found[0])
+            return found
+
+    store = Counted()
+    search(Evolution(SPACE, objectives=TWO), score, 150, storage=store)
+    assert store.handed == 300  # each claim and each end
+    search(RandomSearch(SPACE, objectives=TWO), score, 160, storage=store)
+    assert store.handed == 300 + 150 + 20
+
+
+@pytest.mark.parametrize('name', ['random', 'evolution', 'early-exit', 'tpe', 'nsga2', 'progressive'])
+def test_a_committed_study_is_asked_again(name):
+    "The very architectures of the study on OSIE, one after the other."
+    kinds = {
+        'random': RandomSearch,
+        'evolution': Evolution,
+        'early-exit': EarlyExitEvolution,
+        'tpe': TPESearch,
+        'nsga2': NSGA2Search,
+        'progressive': functools.partial(ProgressiveSearch, per_level=7),
+    }
+    file = Path(__file__).parent.parent / 'results/search-osie' / name / 'seed0/study.jsonl'
+    header, *events = map(json.loads, file.read_text().splitlines())
+    ends = {e['end']: e['changes'] for e in events if 'end' in e}
+    s = kinds[name](SearchSpace.from_dict(header['header']['space']), seed=0, objectives=TWO)
+    for e in (e for e in events if 'claim' in e):
+        (trial,) = s.ask(1)
+        assert trial == Record.from_dict(e['claim']).trial, f'trial {len(s.known)}'
+        s.tell([trial], [ends[e['claim']['id']]['scores']])
+    assert len(s.done) == 60
+
+
+@pytest.mark.parametrize('sampler', ['NSGAIIISampler', 'BruteForceSampler', 'QMCSampler', 'ready made'])
+def test_any_sampler_of_optuna_is_a_strategy(sampler):
+    import optuna
+
+    made = optuna.samplers.RandomSampler(seed=1) if sampler == 'ready made' else getattr(optuna.samplers, sampler)
+    few = AtMost(macs, np.median([macs(a) for a in every_arch(SMALL)]), 'MACs')
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # QMC is experimental
+        fresh = lambda: OptunaStrategy(SMALL, seed=1, constraint=few, objectives=TWO, sampler=made)
+        trials = run(first := fresh(), 100)
+        assert {t.arch for t in trials} == {a for a in every_arch(SMALL) if few.allows(a)} and len(trials) == 8
+        again = fresh()
+        again.tell(trials[:4], [first.known[t] for t in trials[:4]])
+        resumed = plain(run(again, 4))
+    assert resumed == plain(trials[4:]) or sampler == 'ready made'
 
 
 # --- from an architecture to a network ---

