@@ -1,4 +1,4 @@
-"""Exports of the largest, the smallest and five random networks of three spaces, strides 1 to 4, for pictures of both sizes.
+"""Exports of the largest, the smallest and five random networks of three spaces, strides 1 to 4, two sizes of pictures.
 
 ONNX Runtime and OpenVINO against PyTorch."""
 
