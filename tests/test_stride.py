@@ -109,3 +109,19 @@ def test_a_committed_study_goes_on(tmp_path):
     assert {a.stride for a in table.arch} == {1} and '"stride": 4' not in path.read_text()
     fresh = Evolution(mobilenetv2_space(), seed=0, objectives={'CC': 'max', 'MACs': 'min'})
     assert [t.arch for t in fresh.ask(8)] == list(before.arch)[:8]
+
+
+def test_what_is_written_without_the_gene_does_not_mention_it(tmp_path):
+    "Headers of checkpoints and half-done trainings are those of before: newer fields are left out at their defaults."
+    settings = named_profile('smoke', 'tiny', epochs=1)
+    train, val = (load_dataset('popout', s, size=settings.size) for s in ('train', 'val'))
+    net = Supernet(tiny_space()).extract(tiny_space().max())
+    fit(net, train, val, settings=settings, output_dir=tmp_path / 'run', progress=False)
+    save_checkpoint(net, tmp_path / 'net.safetensors')
+    files = [f for f in tmp_path.rglob('*') if f.is_file()]
+    assert len(files) > 1
+    for f in files:
+        head = f.read_bytes()
+        assert not any(f'"{word}"'.encode() in head for word in ('strides', 'output', 'padding', 'bn_eps', 'decoder'))
+    space = tiny_space().to_dict()
+    assert list(space) == ['name', 'first', 'stages', 'head', 'shortcut', 'resolutions', 'act']
