@@ -11,11 +11,12 @@ import numpy as np
 import torch
 
 from .data import SaliencyDataset
+from .evaluation import batches, calibrate_bn, calibration_images, predict_maps
 from .metrics import cc, kld, nss, sim
+from .protocols import NATIVE, named_protocol
 from .space import Arch
 from .strategy import Trial
-from .supernet import Supernet
-from .training import batches, calibrate_bn, predict_maps
+from .supernet import Subnet, Supernet
 
 # %% auto #0
 __all__ = ['SCORES', 'SharedWeights', 'SeveralSets']
@@ -38,41 +39,29 @@ class SharedWeights:
     def __init__(
         self,
         net: Supernet,
-        train: SaliencyDataset,  # gives the pictures for batch-norm statistics
+        train: SaliencyDataset,  # gives the pictures for batch-norm statistics, a seeded sample of all of them
         val: SaliencyDataset,  # scored on
         metrics: Sequence[str] = ('CC',),  # of SCORES: CC KLD SIM NSS
-        costs: Mapping[str, Callable[[Arch], float]]
-        | None = None,  # further scores that need no network: {'MACs': ...}
+        costs: Mapping[str, Callable[[Arch], float]] | None = None,  # scores that need no network: {'MACs': ...}
         calibration: int = 64,  # training pictures for the statistics
         precision: str = 'bf16',  # or 'fp32'
         batch_size: int = 16,
     ):
         if unknown := set(metrics) - SCORES.keys():
             raise ValueError(f'unknown metrics {sorted(unknown)}: choose of {", ".join(SCORES)}')
-        if not (train.protocol.exact and val.protocol.exact):
+        if any(named_protocol(d.protocol) != NATIVE for d in (train, val)):
             raise ValueError("searches score by the native protocol: load the data with protocol='native'")
-        self.net, self.metrics, self.costs, self.precision, self.known = (
-            net,
-            tuple(metrics),
-            dict(costs or {}),
-            precision,
-            {},
-        )
-        keep = lambda data, limit, keys: [
-            {k: b[k].contiguous(memory_format=torch.channels_last) if k == 'image' else b[k] for k in keys}
-            for b in batches(data, batch_size, limit)
-        ]
-        self.calibration, self.val = (
-            keep(train, calibration, ['image']),
-            keep(val, None, ['image', 'density', 'fixations']),
-        )
-        self.images = len(val)
+        self.net, self.metrics, self.costs, self.precision = net, tuple(metrics), dict(costs or {}), precision
+        self.images, self.known = len(val), {}
+        sample = batches(train, batch_size, images=calibration_images(train, calibration))
+        self.calibration = [{'image': _in_memory(b['image'])} for b in sample]
+        keys = ('density', 'fixations')
+        self.val = [{'image': _in_memory(b['image'])} | {k: b[k] for k in keys} for b in batches(val, batch_size)]
 
-    def network(self, arch: Arch):  # -> Subnet
+    def network(self, arch: Arch) -> Subnet:
         "The network with statistics of its own."
-        return calibrate_bn(
-            self.net.extract(arch).to(memory_format=torch.channels_last), self.calibration, self.precision
-        )
+        net = self.net.extract(arch).to(memory_format=torch.channels_last)
+        return calibrate_bn(net, self.calibration, self.precision)
 
     def rows(self, arch: Arch, images: int) -> np.ndarray:  # (metrics, images)
         "Scores of the first images of the validation part; only those are computed that were not before."
@@ -93,12 +82,14 @@ class SharedWeights:
     def __call__(self, trial: Trial) -> dict[str, float]:
         if not 0 < trial.budget <= 1:
             raise ValueError(f'with shared weights a budget is a share of the validation part, got {trial.budget}')
-        means = np.nanmean(
-            self.rows(trial.arch, math.ceil(trial.budget * self.images)), 1
-        )  # NaN: an image without fixations
-        return dict(zip(self.metrics, map(float, means))) | {
-            name: float(cost(trial.arch)) for name, cost in self.costs.items()
-        }
+        rows = self.rows(trial.arch, math.ceil(trial.budget * self.images))
+        means = np.nanmean(rows, 1)  # NaN: an image without fixations
+        costs = {name: float(cost(trial.arch)) for name, cost in self.costs.items()}
+        return dict(zip(self.metrics, map(float, means))) | costs
+
+
+def _in_memory(images):
+    return images.contiguous(memory_format=torch.channels_last)
 
 # %% ../nbs/workshop/shared.ipynb #762b9e8d
 class SeveralSets:
