@@ -19,7 +19,7 @@ SPLITS = ('train', 'val', 'trainval', 'test')
 SPLIT_RULES = ('shuffled', 'in order', 'per category')
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Protocol:
     "Whose rules hold where data are divided, mapped, calibrated and scored. `str(protocol)` is its name."
 
@@ -91,12 +91,6 @@ class Protocol:
 
     def __str__(self):
         return self.name
-
-    def __eq__(self, other):
-        return self.name == (other.name if isinstance(other, Protocol) else other)
-
-    def __hash__(self):
-        return hash(self.name)
 
 # %% ../nbs/workshop/protocols.ipynb #57003d1e
 NATIVE = Protocol(

@@ -16,6 +16,7 @@ import pandas as pd
 from scipy import stats
 
 from .provenance import read_result
+from .strategy import hypervolume
 
 # %% ../nbs/14_report.ipynb #e03b7a61
 FACTS = ('experiment', 'row', 'network', 'dataset', 'edition', 'protocol', 'split', 'seed', 'profile')
@@ -233,11 +234,9 @@ def front_area(
     cheapest: float = 0.0,  # cost of the cheapest network there is: the area is relative to the range of costs
 ) -> float:
     "Hypervolume in two dimensions, divided by the range of costs: the mean gain over the reference score."
-    points = sorted((c, s) for c, s in zip(costs, scores) if c < reference[0])
-    edges = [c for c, _ in points[1:]] + [reference[0]]
-    best = np.maximum.accumulate([max(s, reference[1]) for _, s in points])
-    area = sum((b - reference[1]) * (edge - c) for b, edge, (c, _) in zip(best, edges, points))
-    return float(area / (reference[0] - cheapest))
+    points = [(-score, cost) for cost, score in zip(costs, scores)]
+    volume = hypervolume(np.array(points), (-reference[1], reference[0]))
+    return volume / (reference[0] - cheapest)
 
 # %% ../nbs/14_report.ipynb #f8f4370e
 def markdown(

@@ -87,7 +87,7 @@ SIZE_OF_OTHERS = {'paper': (384, 384)}
 
 # `tiny` starts from nothing, and is small
 FOR_SPACE = {
-    ('cpu', 'tiny'): dict(epochs=10, size=(96, 128), lr_encoder=3e-3, lr_decoder=3e-3, precision='fp32'),
+    ('cpu', 'tiny'): dict(epochs=5, size=(96, 128), lr_encoder=3e-3, lr_decoder=3e-3, precision='fp32'),
 }
 
 

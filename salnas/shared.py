@@ -49,7 +49,7 @@ class SharedWeights:
     ):
         if unknown := set(metrics) - SCORES.keys():
             raise ValueError(f'unknown metrics {sorted(unknown)}: choose of {", ".join(SCORES)}')
-        if 'authors' in (train.protocol, val.protocol):
+        if not (train.protocol.exact and val.protocol.exact):
             raise ValueError("searches score by the native protocol: load the data with protocol='native'")
         self.net, self.metrics, self.costs, self.precision, self.known = (
             net,

@@ -9,12 +9,13 @@ import argparse
 import ast
 import inspect
 import os
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import torch
 
 from .data import SaliencyDataset, load_dataset
+from .evaluation import calibrator, evaluate
 from .protocols import PROTOCOLS, named_protocol
 from .selfkd import KDS, NoKD, named_kd
 from .space import SPACES, Arch, SearchSpace, named_space
@@ -22,9 +23,7 @@ from .supernet import Network, Subnet, Supernet, macs, parameters
 from salnas.training import (
     PROFILES,
     Settings,
-    calibrated,
     distributed,
-    evaluate,
     fit,
     load_arch,
     load_checkpoint,
@@ -168,8 +167,7 @@ def _network(a, space, arch, train) -> Network:
         net.load_encoder(a.encoder, *((v,) * 3 if v is not None else None for v in (a.input_mean, a.input_std)))
     if arch and isinstance(net, Supernet):
         net = net.extract(arch)
-    net.output_size = None if train.size == train.image_size else tuple(train.size)
-    if named_protocol(a.protocol).conventions(train.meta) and not a.start and a.input_mean is None:
+    if train.protocol.conventions(train.meta) and not a.start and a.input_mean is None:
         net.mean.copy_(torch.tensor(train.mean))  # theirs: .5 for all but SALICON
         net.std.copy_(torch.tensor(train.std))
     return net
@@ -191,15 +189,14 @@ def train_command(
     if not first:
         return
     ends = {'network': arch} if arch else {'largest': space.max(), 'smallest': space.min()}
+    calibrate = calibrator(train, val, settings)
     for which, arch in ends.items():
-        source = {'train': train, 'val': val}[named_protocol(a.protocol).calibrates_on]
-        images = len(source) if named_protocol(a.protocol).calibrates_all else settings.calibration
-        sub = calibrated(net, source, arch, images, settings.batch_size, settings.precision)
+        sub = calibrate(net, arch=arch)
         rows = evaluate(sub, test, precision=settings.precision)
-        _record(a, which, sub, rows, test, settings, kd, history.seconds.sum(), device)
+        _record(a, which, sub, rows, test, kd, history, device)
 
 # %% ../nbs/workshop/train.ipynb #bed2de05
-def _record(a, which, sub, rows, test, settings, kd, time_s, device):
+def _record(a, which, sub, rows, test, kd, history, device):
     "Write the result and the weights of one network, and say its scores."
     asked = {
         'space': sub.space.name,
@@ -218,10 +215,11 @@ def _record(a, which, sub, rows, test, settings, kd, time_s, device):
         model=f'{kd.name}, {which}',
         seed=a.seed,
         profile=a.profile,
-        parameters=asdict(settings) | asked,
+        parameters=history.attrs['settings'] | asked,
         cost={'parameters': parameters(sub), 'macs': macs(sub, test.image_size)},
-        time_s=time_s,
+        time_s=history.seconds.sum(),
         device=device,
+        trained_at=sub.trained_at,
     )
     save_checkpoint(sub, a.output_dir / which / 'net.safetensors', dataset=a.dataset, seed=a.seed)
     print(f'{which}: ' + '  '.join(f'{k} {v:.3f}' for k, v in result['metrics'].items()))

@@ -5,6 +5,7 @@ import io
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -82,8 +83,13 @@ def test_model_that_comes_along(tmp_path, photo):
         pytest.skip('this checkout has no weights')
     code, out, err = command(photo, '--out', tmp_path / 'out')
     assert code == 0 and '1 maps' in out, err
-    card = predict.SaliencyModel.load().card
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')  # its file says how its pictures are prepared
+        model = predict.SaliencyModel.load()
+    card = model.card
     assert predict.PRETRAINED.stat().st_size < 10e6 and card['licence'] and card['metrics']['osie']['CC'] > 0.7
+    assert model.transform == Transform.from_dict(card['transform']) and model.size == (288, 384)
+    assert card['metrics'].keys() == card['metrics_288x384'].keys()
 
 
 @pytest.mark.parametrize('content', [b'', b'<html>'])

@@ -37,7 +37,9 @@ def run(*command, **env):
 
 @pytest.mark.parametrize('kd, each', [('none', 1), ('self-kd', 1), ('none', 2), ('poisoned', 1)])
 def test_two_processes_compute_the_gradients_of_one(tmp_path, kd, each):
-    "One process accumulates the batches per step that two processes share, `each` of them; so it is also with a batch that is not finite."
+    """One process accumulates the batches per step that two processes share, `each` of them.
+
+    So it is also with a batch that is not finite."""
     run(sys.executable, HERE / 'two_processes.py', tmp_path / 'one', kd, 2 * each)
     run(BIN / 'torchrun', '--nproc-per-node', 2, HERE / 'two_processes.py', tmp_path / 'two', kd, each)
     one, *two = (torch.load(tmp_path / f, weights_only=True) for f in ('one.0.pt', 'two.0.pt', 'two.1.pt'))
@@ -48,12 +50,11 @@ def test_two_processes_compute_the_gradients_of_one(tmp_path, kd, each):
         ((a - b).abs().max() / a.abs().max()).item() for t in two for a, b in zip(one['gradients'], t['gradients'])
     ]
     print(
-        f'{kd}, {each} each: largest difference of a gradient {max(errors):.1e} of the largest gradient, over {len(one["gradients"])} steps'
+        f'{kd}, {each} each: gradients differ by {max(errors):.1e} of the largest, over {len(one["gradients"])} steps'
     )
     assert max(errors) < 1e-5
-    assert all(
-        torch.equal(two[0]['weights'][k], two[1]['weights'][k]) for k in one['weights']
-    )  # the processes agree to the last bit
+    first, second = (t['weights'] for t in two)
+    assert all(torch.equal(first[k], second[k]) for k in one['weights'])  # the processes agree to the last bit
 
 
 class Stop(Exception):
@@ -120,15 +121,12 @@ def test_resume_is_exact_with_every_teacher(tmp_path, kd, options, changes):
 def test_resume_refuses_another_start(tmp_path):
     "Other weights at the start are another run, also when all settings are the same."
     part = SaliencyDataset(popout(n=16), 'train', (48, 64))
-    start = lambda seed, resume: fit(
-        Supernet(tiny_space(), seed=seed),
-        part,
-        part,
-        settings=named_profile('smoke', epochs=1, n_random=0),
-        output_dir=tmp_path,
-        progress=False,
-        resume=resume,
-    )
+    settings = named_profile('smoke', epochs=1, n_random=0, batch_size=8)
+
+    def start(seed, resume):
+        files = dict(output_dir=tmp_path, resume=resume)
+        return fit(Supernet(tiny_space(), seed=seed), part, part, settings=settings, progress=False, **files)
+
     start(0, False)
     with pytest.raises(ValueError, match='initial weights'):
         start(1, True)
@@ -191,15 +189,18 @@ def test_the_command_refuses_what_it_does_not_know(tmp_path, arguments, word):
 
 
 def test_the_published_recipe_runs(tmp_path):
-    "Two steps of the `paper` profile in the paper's space, from a file with the names and shapes of AlphaNet's checkpoint; batches of 2 instead of 64, bfloat16."
-    reference = Supernet(alphanet_space(), seed=3)
+    """Two steps of the `paper` profile on the paper's networks, with small pictures, batches of 2 and bfloat16.
+
+    They start from a file with the names and shapes of AlphaNet's checkpoint."""
+    space = alphanet_space((64,))  # its pictures, not its layers
+    reference = Supernet(space, seed=3)
     own, generator = reference.state_dict(), torch.Generator().manual_seed(0)
     state = {
         f'module.{theirs}': own[ours] * (1 + 0.1 * torch.rand(own[ours].shape, generator=generator))
         for ours, theirs in authors_names(reference.plan, decoder=False).items()
     }
     torch.save({'state_dict': state}, tmp_path / 'alphanet_pretrained.pth.tar')
-    net = Supernet(alphanet_space(), seed=0).load_encoder(tmp_path / 'alphanet_pretrained.pth.tar')
+    net = Supernet(space, seed=0).load_encoder(tmp_path / 'alphanet_pretrained.pth.tar')
     assert torch.equal(net.first.conv.weight, state['module.first_conv.conv.conv.weight']) and not torch.equal(
         net.decoder[0].conv.weight, reference.decoder[0].conv.weight
     )
@@ -219,7 +220,7 @@ def test_the_published_recipe_runs(tmp_path):
         0.2,
         0.2,
     )
-    train, val = (SaliencyDataset(popout(n=4, seed=1), split, settings.size) for split in ('train', 'val'))
+    train, val = (SaliencyDataset(popout(n=4, seed=1), split, (48, 64)) for split in ('train', 'val'))
     before = net.first.conv.weight.clone()
     history = fit(
         net, train, val, SelfKD(), replace(settings, precision='bf16'), progress=False
