@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""Exports of the largest, the smallest and five random networks of three spaces, strides 1 to 4, two sizes of pictures.
-=======
 """Exports of the largest, the smallest and five random networks of three spaces, strides 1 to 4, at both sizes.
->>>>>>> main
 
 ONNX Runtime and OpenVINO against PyTorch."""
 
