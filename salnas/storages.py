@@ -41,6 +41,7 @@ class Record:
     scores: dict = field(default_factory=dict)
     reason: str = ''  # why it failed
     seconds: float = 0.0  # of the evaluation
+    over: str = ''  # the claim of a dead process that this one takes over: its id
 
     def to_dict(self) -> dict:
         "Ready for JSON."
