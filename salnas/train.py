@@ -218,6 +218,7 @@ def train_command(
         history = fit(net, train, val, kd, settings, a.seed, a.output_dir, progress=first, **files)
     if not first:
         return
+    settings = replace(settings, precision=history.attrs['settings']['precision'])
     ends = {'network': arch} if arch else {'largest': space.max(), 'smallest': space.min()}
     calibrate = calibrator(train, val, settings)
     for which, arch in ends.items():
