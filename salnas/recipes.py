@@ -223,8 +223,9 @@ def study(
     costs = {'MACs': Pricer(net.space, tuple(size)).macs}
     evaluator = SharedWeights(net, train, val, ('CC', 'NSS'), costs, calibration, precision)
     about = dict(supernet=supernet_sha256[:16], dataset=dataset, size=size, calibration=calibration)
+    about |= {'precision': precision, 'calibration images': 'a sample'}  # older studies: the first ones, not said
     chosen = STRATEGIES[strategy](net.space, seed=seed, objectives=CC_AGAINST_MACS, **options)
-    search(chosen, evaluator, budget, storage=folder / 'study.jsonl', about=about | {'precision': precision})
+    search(chosen, evaluator, budget, storage=folder / 'study.jsonl', about=about)
     facts = dict(strategy=strategy, seed=seed, budget=budget, dataset=dataset, edition=edition, split='val')
     write_json(folder / 'study.json', facts | {'about': about, 'provenance': provenance()})
 
