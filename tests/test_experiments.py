@@ -99,6 +99,26 @@ def test_kd_ablation(tmp_path):
     assert (tmp_path / 'results/rivals.png').is_file()
 
 
+def test_selfkd_when(tmp_path):
+    "A small one of every kind of run; a grid that was cut is still read; a second call trains nothing."
+    jobs = [f'{row}/seed0' for row in ('v2-a1', 'v2-a0.5', 'v2-a0.5-nss-mixture', 'start', 'warm-none', 'warm-blur')]
+    where = dict(profile='smoke', runs_dir=tmp_path / 'runs', results_dir=tmp_path / 'results')
+    asked = options(**where, only=' '.join(['reliability', *jobs]))
+    first = printed(papermill('selfkd_when.ipynb', tmp_path / 'first.ipynb', *asked))
+    assert all(f'{job} finished' in first for job in jobs)
+    folders = {job: tmp_path / 'results' / job for job in jobs}
+    logs = {job: pd.read_json(folder / 'log.jsonl', lines=True) for job, folder in folders.items()}
+    assert all('teacher CC' in log for job, log in logs.items() if job != 'start/seed0')
+    noisy, mixed, asked_nobody = (logs[jobs[i]].loss for i in (1, 2, 0))
+    assert noisy[0] == mixed[0] == asked_nobody[0] and len({noisy[1], mixed[1], asked_nobody[1]}) == 3
+    results = {job: json.loads((folder / 'largest/result.json').read_text()) for job, folder in folders.items()}
+    assert results['v2-a1/seed0']['parameters']['viewers'] == 2 and results['warm-none/seed0']['split'] == 'test'
+    assert (tmp_path / 'results/warm-blur/seed0/smallest/per_image.csv').is_file()
+    again = papermill('selfkd_when.ipynb', tmp_path / 'again.ipynb', *options(**where, only='nothing'))
+    assert ' to make' not in printed(again) and '7 of 63 runs are finished' in printed(again)
+    assert (tmp_path / 'results/phase.png').is_file()
+
+
 OTHER = {
     'encoder': ('encoder', 'torchvision'),
     'encoder_sha256': ('encoder_sha256', '0' * 64),
