@@ -99,23 +99,27 @@ def test_kd_ablation(tmp_path):
     assert (tmp_path / 'results/rivals.png').is_file()
 
 
-def test_selfkd_when(tmp_path):
-    "A small one of every kind of run; a grid that was cut is still read; a second call trains nothing."
-    jobs = [f'{row}/seed0' for row in ('v2-a1', 'v2-a0.5', 'v2-a0.5-nss-mixture', 'start', 'warm-none', 'warm-blur')]
-    where = dict(profile='smoke', runs_dir=tmp_path / 'runs', results_dir=tmp_path / 'results')
-    asked = options(**where, only=' '.join(['reliability', *jobs]))
-    first = printed(papermill('selfkd_when.ipynb', tmp_path / 'first.ipynb', *asked))
-    assert all(f'{job} finished' in first for job in jobs)
+def test_selfkd_when(tmp_path, in_experiments):
+    "A small one of every kind of run, made in this process; and a grid that was cut there is read by the notebook."
+    where = dict(profile='smoke', runs_dir=str(tmp_path / 'runs'), results_dir=str(tmp_path / 'results'))
+    names = namespace('selfkd_when.ipynb', 'missing_runs', only='nothing', **where)
+    jobs = [f'{row}/seed0' for row in ('v2-a1', 'v2-a0.5', 'start', 'warm-blur')]
+    for grid, how in ((names['grid'], names['how']), ([names['halves']], names['labels'])):
+        runs.commands(grid, **how)
+    with pytest.raises(FileNotFoundError, match='make that run of the grid first'):
+        runs.make_run(tmp_path / 'runs', 'warm-none/seed0')
+    for job in ['reliability', *jobs]:
+        runs.make_run(tmp_path / 'runs', job)
     folders = {job: tmp_path / 'results' / job for job in jobs}
     logs = {job: pd.read_json(folder / 'log.jsonl', lines=True) for job, folder in folders.items()}
-    assert all('teacher CC' in log for job, log in logs.items() if job != 'start/seed0')
-    noisy, mixed, asked_nobody = (logs[jobs[i]].loss for i in (1, 2, 0))
-    assert noisy[0] == mixed[0] == asked_nobody[0] and len({noisy[1], mixed[1], asked_nobody[1]}) == 3
+    assert ['teacher CC' in log for log in logs.values()] == [True, True, False, True]
+    silent, heard = (logs[job].loss for job in jobs[:2])
+    assert silent[0] == heard[0] and silent[1] != heard[1]  # the teacher speaks from the second epoch on
     results = {job: json.loads((folder / 'largest/result.json').read_text()) for job, folder in folders.items()}
-    assert results['v2-a1/seed0']['parameters']['viewers'] == 2 and results['warm-none/seed0']['split'] == 'test'
-    assert (tmp_path / 'results/warm-blur/seed0/smallest/per_image.csv').is_file()
-    again = papermill('selfkd_when.ipynb', tmp_path / 'again.ipynb', *options(**where, only='nothing'))
-    assert ' to make' not in printed(again) and '7 of 63 runs are finished' in printed(again)
+    assert results['v2-a1/seed0']['parameters']['viewers'] == 2 and results['warm-blur/seed0']['split'] == 'test'
+    assert (folders['warm-blur/seed0'] / 'smallest/per_image.csv').is_file()
+    read = papermill('selfkd_when.ipynb', tmp_path / 'read.ipynb', *options(**where, only='nothing'))
+    assert '5 of 63 runs are finished' in printed(read)
     assert (tmp_path / 'results/phase.png').is_file()
 
 
