@@ -14,7 +14,7 @@ __all__ = ['CHOICES', 'PROFILES', 'FOR_DATA', 'SIZE_OF_OTHERS', 'FOR_SPACE', 'Se
 CHOICES = {
     'optimizer': ('adamw', 'adamw-restarts', 'sgd'),
     'inplace': ('none', 'kl', 'alpha'),
-    'precision': ('fp32', 'bf16', 'fp16'),
+    'precision': ('auto', 'fp32', 'bf16', 'fp16'),
     'nonfinite': ('stop', 'skip'),
 }
 
@@ -39,7 +39,7 @@ class Settings:
         'none'  # what a sandwich's others learn from the largest: 'none', 'kl' (BigNAS) or 'alpha' (AlphaNet)
     )
     accumulate: int = 1  # batches per process and optimizer step; their gradients are averaged
-    precision: str = 'fp32'  # 'fp32', 'bf16', or 'fp16' with a gradient scaler
+    precision: str = 'fp32'  # 'fp32', 'bf16', 'fp16' with a gradient scaler, or 'auto': see `salnas.precision`
     nonfinite: str = (
         'stop'  # at a loss or gradient that is not finite: 'stop' with an error, or 'skip' and count the step
     )
@@ -66,7 +66,7 @@ _ACCEPTED = {float: (int, float), tuple: (tuple, list)}
 # %% ../nbs/workshop/settings.ipynb #cb00022e
 PROFILES = {
     'smoke': Settings(epochs=2, size=(48, 64), n_random=1, lr_encoder=1e-3, calibration=32),
-    'cpu': Settings(precision='bf16'),
+    'cpu': Settings(precision='auto'),
     'paper': Settings(
         epochs=20,
         batch_size=64,

@@ -24,6 +24,7 @@ from .data import SaliencyDataset, hflip
 from .evaluation import calibrator, evaluate, in_precision
 from .inplace import INPLACE
 from .metrics import cc, kld, nss, sim
+from .precision import resolved
 from .processes import deterministic, everywhere, from_first_process, own_randomness, place, seed_all, stream
 from .processes import sum_gradients
 from .resumption import Run, clear, older_rule, record, run_identity, transform_of
@@ -355,11 +356,13 @@ def fit(
     if not out and (resume or save_every or every_epoch):
         raise ValueError('resume, save_every and every_epoch need an output_dir')
     settings, steps = _steps(settings, len(train), world)
+    state = read_state(out) if out and resume else None
+    began = state and state['identity']['precision']
+    settings = resolved(settings, net.mean.device, began, print if progress is True and rank == 0 else str)
     net.to(memory_format=torch.channels_last)
     from_first_process(net)
     if train.transform.keep_aspect or tuple(net.output_size or train.image_size) != tuple(train.size):
         net.output_size = tuple(train.size)
-    state = read_state(out) if out and resume else None
     calibrate = calibrator(train, val, settings, first_images=older_rule(state))
     kd.start(net, settings.epochs, calibrate)
     data = f'{train.name} {train.meta.get("edition", "")} {train.protocol}: {len(train)} images of {train.size}'
