@@ -162,10 +162,8 @@ def make_optimizer(
         groups.setdefault((decoder, decays), []).append(p)
     lr = {False: settings.lr_encoder, True: settings.lr_decoder}
     params = [{'params': ps, 'lr': lr[d], 'weight_decay': settings.weight_decay * w} for (d, w), ps in groups.items()]
-    if settings.optimizer == 'sgd':
-        optimizer = torch.optim.SGD(params, momentum=0.9, nesterov=True)
-    else:
-        optimizer = torch.optim.AdamW(params)
+    sgd = settings.optimizer == 'sgd'
+    optimizer = torch.optim.SGD(params, momentum=0.9, nesterov=True) if sgd else torch.optim.AdamW(params)
     if settings.optimizer == 'adamw':
         total = max(2, settings.epochs * steps)
         return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, [g['lr'] for g in params], total), 'batch'
