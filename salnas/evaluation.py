@@ -39,7 +39,8 @@ def in_precision(
 ):  # a context
     "The context in which networks compute in that precision where it is safe; an unknown name is a ValueError."
     if precision not in PRECISIONS:
-        raise ValueError(f'unknown precision {precision!r}: choose one of {", ".join(PRECISIONS)}')
+        also = ' (salnas.precision.resolved makes one of them of it)' if precision == 'auto' else ''
+        raise ValueError(f'unknown precision {precision!r}: choose one of {", ".join(PRECISIONS)}{also}')
     return torch.autocast(
         torch.device(device).type, PRECISIONS[precision] or torch.bfloat16, enabled=precision != 'fp32'
     )

@@ -24,6 +24,7 @@ from .evaluation import selection_score
 from .pictures import Transform
 from .processes import from_first, order, place, stream
 from .provenance import moment
+from .runs import differences
 from .settings import Settings
 from .supernet import Network, Subnet
 
@@ -70,11 +71,10 @@ def check_identity(
     mine: dict,  # of the run that wants to go on from it
 ):
     "A ValueError names every difference."
-    other = [f'{k} (there {saved.get(k)}, now {mine.get(k)})' for k in saved | mine if saved.get(k) != mine.get(k)]
-    if other:
+    if other := differences(saved, mine):
+        said = '; '.join(f'{k} (there {a}, now {b})' for k, (a, b) in other.items())
         raise ValueError(
-            f'the state is of another run, it differs in {"; ".join(other)}: '
-            'use another output_dir, or resume=False to start anew'
+            f'the state is of another run, it differs in {said}: use another output_dir, or resume=False to start anew'
         )
 
 # %% ../nbs/workshop/resumption.ipynb #eae75e29

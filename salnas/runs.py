@@ -88,7 +88,12 @@ def identity(
     parameters, about = {k: v for k, v in run.items() if k != 'key'}, about or {}
     if both := parameters.keys() & about.keys():
         raise ValueError(f'{", ".join(sorted(both))} stands in the grid and in about: once is enough')
-    return _plain(f'the run {run.get("key")}', {'make': make, **about, **parameters})
+    shaped = _plain(f'the run {run.get("key")}', {'make': make, **about, **parameters})
+    if '"precision": "auto"' in json.dumps(shaped):
+        raise ValueError(
+            f"the run {run.get('key')} has precision='auto', which each machine answers by itself: name one"
+        )
+    return shaped
 
 
 def _entries(grid, make, about, where, results):

@@ -12,9 +12,9 @@ __all__ = ['CHOICES', 'PROFILES', 'FOR_DATA', 'SIZE_OF_OTHERS', 'FOR_SPACE', 'Se
 
 # %% ../nbs/workshop/settings.ipynb #0a904d2a
 CHOICES = {
-    'optimizer': ('adamw', 'sgd'),
+    'optimizer': ('adamw', 'adamw-restarts', 'sgd'),
     'inplace': ('none', 'kl', 'alpha'),
-    'precision': ('fp32', 'bf16', 'fp16'),
+    'precision': ('auto', 'fp32', 'bf16', 'fp16'),
     'nonfinite': ('stop', 'skip'),
 }
 
@@ -27,7 +27,7 @@ class Settings:
     batch_size: int = 16
     size: tuple[int, int] = (192, 256)  # (height, width) at which to load the data; `fit` takes the data as it is
     n_random: int = 2  # random architectures per sandwich step
-    optimizer: str = 'adamw'  # 'adamw' with one cycle, or 'sgd' with cosine restarts every 10 epochs
+    optimizer: str = 'adamw'  # 'adamw' with one cycle; 'adamw-restarts' or 'sgd' with a cosine every 10 epochs
     lr_encoder: float = 6e-4  # peak learning rate of first, stages and head
     lr_decoder: float = 2e-3
     weight_decay: float = 1e-4  # of convolution weights; batch norm and biases have none
@@ -39,7 +39,7 @@ class Settings:
         'none'  # what a sandwich's others learn from the largest: 'none', 'kl' (BigNAS) or 'alpha' (AlphaNet)
     )
     accumulate: int = 1  # batches per process and optimizer step; their gradients are averaged
-    precision: str = 'fp32'  # 'fp32', 'bf16', or 'fp16' with a gradient scaler
+    precision: str = 'fp32'  # 'fp32', 'bf16', 'fp16' with a gradient scaler, or 'auto': see `salnas.precision`
     nonfinite: str = (
         'stop'  # at a loss or gradient that is not finite: 'stop' with an error, or 'skip' and count the step
     )
@@ -66,7 +66,7 @@ _ACCEPTED = {float: (int, float), tuple: (tuple, list)}
 # %% ../nbs/workshop/settings.ipynb #cb00022e
 PROFILES = {
     'smoke': Settings(epochs=2, size=(48, 64), n_random=1, lr_encoder=1e-3, calibration=32),
-    'cpu': Settings(precision='bf16'),
+    'cpu': Settings(precision='auto'),
     'paper': Settings(
         epochs=20,
         batch_size=64,

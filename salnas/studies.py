@@ -19,7 +19,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from itertools import islice
+from itertools import takewhile
 from pathlib import Path
 
 import pandas as pd
@@ -68,7 +68,8 @@ class _Study:
     def __init__(self, strategy, storage, budget, stale, about):
         self.strategy, self.storage, self.budget, self.stale = strategy, storage, budget, stale
         self.mine = {}  # records that this worker has claimed and not finished, by their ids
-        self.costs, self.running, self.claims, self.position = {}, {}, {}, 0  # of what `hear` has heard
+        self.claims, self.running = {}, {}  # of what `hear` has heard: by trial, those not withdrawn; by id
+        self.places, self.costs, self.position = {}, {}, 0  # claim -> its place in the order, place -> what is spent
         objectives = [[o, kind] for o, kind in strategy.objectives.items()]
         facts = {'about': dict(about)} if about else {}
         storage.open({'space': strategy.space.to_dict(), 'objectives': objectives} | facts)
@@ -77,12 +78,12 @@ class _Study:
         "Take in what is new in the storage, and tell the strategy."
         news, self.position = self.storage.news(self.position)
         for r in news:
+            place = self.places.setdefault(r.id, self.places.get(r.over, len(self.places)))
             if r.state == 'void':
-                self.drop(r)
+                self.drop(r, place)
                 continue
-            if r.id not in self.costs:
-                self.costs[r.id] = r.trial.cost  # in the order of claims
-                self.claims.setdefault(r.trial, []).append(r.id)
+            self.claims.setdefault(r.trial, {})[r.id] = r
+            self.costs[place] = r.trial.cost
             self.strategy.register([r.trial])
             if r.state == 'running':
                 self.running[r.id] = r
@@ -90,32 +91,57 @@ class _Study:
             self.running.pop(r.id, None)
             if self.strategy.known[r.trial] == {}:
                 self.strategy.tell([r.trial], [r.scores if r.state == 'done' else None])
+        for r in news:
+            if r.state == 'void' and not self.claims[r.trial]:
+                self.strategy.forget(r.trial)
 
-    def drop(self, record):
-        "Forget a claim that was withdrawn."
+    def drop(self, record, place):
+        "Forget a claim that was withdrawn; what it spent, unless another one took it over."
         self.running.pop(record.id, None)
-        if self.costs.pop(record.id, None) is not None:
-            self.claims[record.trial].remove(record.id)
+        claims = self.claims.setdefault(record.trial, {})
+        claims.pop(record.id, None)
+        if all(self.places[i] != place for i in claims):
+            self.costs.pop(place, None)
 
     def claim(self):
         "The next trial to evaluate, claimed; None when the study is over for this worker."
         while True:
             self.hear()
-            orphan = next((r for r in self.running.values() if r.id not in self.mine and _gone(r, self.stale)), None)
-            trial = self.adopt(orphan) if orphan else self.invent()
-            if trial and (record := self.claimed(trial, orphan.attempt + 1 if orphan else 1)):
-                return record
-            if not trial and not orphan:
+            if orphans := self.orphans():
+                record = self.adopt(orphans)
+            elif trial := self.invent():
+                record = self.claimed(trial)
+            else:
                 return None
+            if record:
+                return record
 
-    def adopt(self, orphan):
-        "The trial of a process that has ended; None when it is given up, or no longer allowed."
-        if orphan.attempt >= MOST_ATTEMPTS:
-            return self.finish(orphan, None, f'its process ended {MOST_ATTEMPTS} times')
-        self.storage.finish(orphan, state='void', reason='its process ended')
-        if self.strategy.allows(orphan.trial.arch):
-            return orphan.trial
-        self.strategy.forget(orphan.trial)
+    def orphans(self):
+        "The claims of a trial, when processes that have ended left one and nobody is at work on it."
+        ended = lambda r: r.id not in self.mine and _gone(r, self.stale)
+        for r in self.running.values():
+            if ended(r) and all(ended(c) for c in self.claims[r.trial].values() if c.state == 'running'):
+                return list(self.claims[r.trial].values())
+
+    def adopt(self, claims):
+        "Take over the orphans among the claims of a trial; None where it is over, given up or no longer allowed."
+        dead = sorted((c for c in claims if c.state == 'running'), key=lambda c: self.places[c.id])
+        record = None
+        if len(dead) < len(claims):
+            why = 'claimed by another worker'
+        elif max(c.attempt for c in dead) >= MOST_ATTEMPTS:
+            return self.finish(dead[-1], None, f'its process ended {MOST_ATTEMPTS} times')
+        elif not self.strategy.allows(dead[0].trial.arch):
+            why = 'no longer allowed'
+        elif self.left(self.places[dead[0].id]) < 0:
+            why = 'no budget left'
+        elif record := self.claimed(dead[0].trial, dead):
+            why = 'its process ended'
+        else:
+            return None
+        for c in dead:
+            self.storage.finish(c, state='void', reason=why)
+        return record
 
     def invent(self):
         "A new trial that the budget allows, or None."
@@ -124,32 +150,33 @@ class _Study:
             return trial
         self.strategy.forget(trial)
 
-    def claimed(self, trial, attempt):
-        "The claim of a trial, or None when an earlier claim stands against it."
-        new = Record(uuid.uuid4().hex, trial, _me(), time.time(), attempt)
+    def claimed(self, trial, dead=()):
+        "The claim of a trial, over those of dead processes; None when another one stands against it."
+        attempt, over = 1 + max((c.attempt for c in dead), default=0), dead[0].id if dead else ''
+        new = Record(uuid.uuid4().hex, trial, _me(), time.time(), attempt, over=over)
         self.mine[new.id] = new
         self.storage.add(new)
         self.hear()
-        if self.claims[trial][0] != new.id:
+        before = list(takewhile(lambda c: c.id != new.id, self.claims[trial].values()))
+        seen = {c.id for c in dead}
+        if bool(before) != bool(dead) or not all(c.id in seen and c.state == 'running' for c in before):
             return self.withdraw(new, 'claimed by another worker')
-        later = 1 + list(reversed(self.costs)).index(new.id) if next(reversed(self.costs)) != new.id else 1
-        if self.left(later) >= trial.cost:
-            return new
-        self.withdraw(new, 'no budget left')
-        self.strategy.forget(trial)
+        if self.left(self.places[new.id]) < 0:
+            return self.withdraw(new, 'no budget left')
+        return new
 
-    def left(self, besides=0):
-        """What all claims, but for the last ones `besides`, leave of the budget.
+    def left(self, place=math.inf):
+        """What all claims up to a place leave of the budget.
 
         Sums of shares such as 0.1 are forgiven their last digits."""
-        return self.budget * (1 + 1e-9) - math.fsum(islice(self.costs.values(), len(self.costs) - besides))
+        return self.budget * (1 + 1e-9) - math.fsum(c for p, c in self.costs.items() if p <= place)
 
     def withdraw(self, record, why):
         "Take back a claim of this worker's."
         self.storage.finish(self.mine.pop(record.id), state='void', reason=why)
 
     def finish(self, record, scores, reason='', seconds=0.0):
-        """Store and tell the end of a trial: scores, or None and why.
+        """Store the end of a trial, which the next look at the storage tells: scores, or None and why.
 
         Scores that lack an objective, or have a name of the table's, are a ValueError: the evaluator does not fit."""
         names = self.strategy.names
@@ -166,7 +193,6 @@ class _Study:
             _log.warning('trial failed: %s: %s', record.trial.arch, reason)
         state = 'failed' if scores is None else 'done'
         self.storage.finish(record, state=state, scores=scores or {}, reason=reason, seconds=seconds)
-        self.hear()
 
     def release(self):
         "Give back what was claimed and not finished."

@@ -18,7 +18,7 @@ from .data import SaliencyDataset, load_dataset
 from .evaluation import calibrator, evaluate
 from .protocols import PROTOCOLS, named_protocol
 from .selfkd import KDS, NoKD, named_kd
-from .space import SPACES, Arch, SearchSpace, named_space
+from .space import LITE, SPACES, Arch, SearchSpace
 from .supernet import Network, Subnet, Supernet, macs, parameters
 from salnas.training import (
     PROFILES,
@@ -33,7 +33,7 @@ from salnas.training import (
 )
 
 # %% auto #0
-__all__ = ['named_values', 'train_command']
+__all__ = ['OF_SPACE', 'named_values', 'train_command']
 
 # %% ../nbs/workshop/train.ipynb #a745affd
 def named_values(
@@ -61,9 +61,10 @@ def _arguments(argv):
     p.add_argument('--dataset', default='popout', help="'popout' (embedded) or a prepared data set")
     p.add_argument('--data-root', help='folder of the prepared data sets; default: $SALNAS_DATA or ~/.cache/salnas')
     p.add_argument('--space', choices=SPACES, help='default: tiny')
-    p.add_argument(
-        '--resolutions', type=int, nargs='+', help="choices of the input's long side, pixels; default: the space's own"
-    )
+    p.add_argument('--resolutions', type=int, nargs='+', help="choices of the input's long side, pixels")
+    p.add_argument('--strides', type=int, nargs='+', help="choices of the decoder's stride: some of 1, 2 and 4")
+    p.add_argument('--base', choices=LITE, help='encoder of the largest network; the space `lite` has it')
+    p.add_argument('--output', choices=('sigmoid', 'softmax'), help='how logits become maps; the space `lite` has it')
     p.add_argument('--profile', default='cpu', choices=PROFILES)
     p.add_argument(
         '--set',
@@ -92,7 +93,9 @@ def _arguments(argv):
         help='weights to start from: a checkpoint of a supernet (with --arch, the network is cut out of it) '
         'or of the same network',
     )
-    p.add_argument('--encoder', help="encoder weights: 'torchvision' or a file; default: random")
+    p.add_argument(
+        '--encoder', help="encoder weights: 'torchvision', 'efficientnet-lite0' ... or a file; default: random"
+    )
     p.add_argument('--input-mean', type=float, help="of the inputs those weights were trained on; default: ImageNet's")
     p.add_argument('--input-std', type=float)
     p.add_argument('--seed', type=int, default=0)
@@ -106,21 +109,43 @@ def _arguments(argv):
     p.add_argument('--every-epoch', action='store_true', help="keep each epoch's network: a teacher for multi-step KD")
     return p.parse_args(argv)
 
+# %% ../nbs/workshop/train.ipynb #a7f3c263
+OF_SPACE = ('resolutions', 'strides', 'base', 'output')  # the flags that are options of a space
+
+
+def _space_options(a):
+    "The options of the space: those that were asked for, and the defaults of the others. SystemExit: it has no such."
+    known = inspect.signature(SPACES[a.space or 'tiny']).parameters
+    asked = {k: v for k in OF_SPACE if (v := getattr(a, k)) is not None}
+    if unknown := [k for k in asked if k not in known]:
+        raise SystemExit(
+            f'the space {a.space or "tiny"} has no --{unknown[0]}: '
+            f'it takes {", ".join(f"--{k}" for k in OF_SPACE if k in known)}'
+        )
+    options = {k: asked.get(k, known[k].default) for k in OF_SPACE if k in known}
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+
+
+def _chosen_space(a) -> tuple[SearchSpace, Arch | None]:
+    "The space that is asked for; or the one that an architecture brings, and the architecture."
+    if not a.arch:
+        return SPACES[a.space or 'tiny'](**_space_options(a)), None
+    if a.space or any(getattr(a, k) is not None for k in OF_SPACE):
+        raise SystemExit(f'--arch brings its space: leave --space, --{", --".join(OF_SPACE)} out')
+    return load_arch(a.arch)
+
 # %% ../nbs/workshop/train.ipynb #f61bd884
 def _chosen(a) -> tuple[SearchSpace, Arch | None, Settings, NoKD]:
     "What the options ask for, or one sentence about what is wrong with them."
-    if a.arch and (a.space or a.resolutions):
-        raise SystemExit('--arch brings its space: leave --space and --resolutions out')
     if missing := [str(f) for f in (a.arch, a.start) if f and not f.is_file()]:
         raise SystemExit(f'no such file: {", ".join(missing)}')
-    if a.arch:
-        space, arch = load_arch(a.arch)
-    else:
-        space, arch = named_space(a.space or 'tiny', a.resolutions and tuple(a.resolutions)), None
     try:
+        space, arch = _chosen_space(a)
         settings = named_profile(a.profile, space.name, a.dataset, **named_values(a.set))
     except TypeError as e:
         raise SystemExit(f'unknown setting: {e}') from e
+    except ValueError as e:
+        raise SystemExit(str(e)) from e
     if a.kd == 'multi-step' and named_protocol(a.protocol).targets != 'densities':
         raise SystemExit('multi-step KD mixes densities: use --protocol native')
     options = named_values(a.kd_set)
@@ -136,6 +161,11 @@ def _parts(a, settings) -> list[SaliencyDataset]:
     return [load_dataset(a.dataset, split, a.data_root, size, a.protocol) for split in ('train', 'val', 'test')]
 
 # %% ../nbs/workshop/train.ipynb #61cff804
+def _brief(space):
+    depths = tuple(s.depth[-1] for s in space.stages)
+    return f'{space.name} ({space.resolutions} px, strides {space.strides}, {space.output}, depths up to {depths})'
+
+
 def _start(a, space, arch):
     "The network that training starts from: new, or of a checkpoint."
     if not a.start:
@@ -148,8 +178,8 @@ def _start(a, space, arch):
     net = load_checkpoint(a.start)
     if net.space != space:
         raise SystemExit(
-            f'{a.start} holds a network of another space: {net.space.name} with {net.space.resolutions} px '
-            f'instead of {space.name} with {space.resolutions} px: give --space and --resolutions to fit'
+            f'{a.start} holds a network of another space: {_brief(net.space)} instead of {_brief(space)}: '
+            f'give --space, --{", --".join(OF_SPACE)} to fit'
         )
     if isinstance(net, Subnet) and net.arch != arch:
         no_arch, other = (
@@ -188,6 +218,7 @@ def train_command(
         history = fit(net, train, val, kd, settings, a.seed, a.output_dir, progress=first, **files)
     if not first:
         return
+    settings = replace(settings, precision=history.attrs['settings']['precision'])
     ends = {'network': arch} if arch else {'largest': space.max(), 'smallest': space.min()}
     calibrate = calibrator(train, val, settings)
     for which, arch in ends.items():
@@ -200,7 +231,7 @@ def _record(a, which, sub, rows, test, kd, history, device):
     "Write the result and the weights of one network, and say its scores."
     asked = {
         'space': sub.space.name,
-        'resolutions': sub.space.resolutions,
+        **({k: getattr(sub.space, k) for k in ('resolutions', 'strides', 'output')} if a.arch else _space_options(a)),
         'encoder': Path(a.encoder or '').name,
         'start': str(a.start or ''),
         'image_size': list(test.image_size),

@@ -113,3 +113,11 @@ def test_a_run_killed_between_its_end_and_its_publication_is_published(toy, tmp_
     made = runs.complete(grid_of(0), toy, 'runs', results='published', progress=False)
     assert (tmp_path / made['row/seed0'] / 'result.json').is_file()
     assert (tmp_path / 'runs/row/seed0/started.txt').read_text() == 'x'
+
+
+def test_a_grid_names_its_precision(toy, tmp_path):
+    "'auto' would be another run on another machine."
+    runs.identity({'key': 'a', 'settings': {'precision': 'fp32'}, 'strategy': 'auto'}, toy)
+    for run in ({'precision': 'auto'}, {'stages': [{'settings': {'precision': 'auto'}}]}):
+        with pytest.raises(ValueError, match="the run a has precision='auto'"):
+            runs.missing_runs([{'key': 'a', 'seed': run}], toy, tmp_path)

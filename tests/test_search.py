@@ -24,6 +24,7 @@ from salnas.data import load_dataset
 from salnas.efficiency import Pricer
 from salnas.progressive import ProgressiveSearch
 from salnas.proxies import HierarchicalProxySearch
+from salnas.recipes import study
 from salnas.search import (
     AtMost,
     EarlyExitEvolution,
@@ -408,7 +409,7 @@ def test_damaged_files(tmp_path):
 
 @pytest.mark.parametrize('kind', ['file', 'journal', 'sqlite'])
 def test_two_workers_find_the_same_orphans(kind, tmp_path):
-    "Both void and claim them; nobody crashes, and each is evaluated once."
+    "Three take them over at once; nobody crashes, and each is evaluated once."
     where, dead = storages(tmp_path)[kind], f'{socket.gethostname()}:999999999:1'
     store = open_storage(where)
     store.open({'space': SPACE.to_dict(), 'objectives': [['CC', 'max']]})
@@ -424,8 +425,7 @@ def test_two_workers_find_the_same_orphans(kind, tmp_path):
     evaluated = []
 
     def work():
-        # an evaluation takes longer than a claim: else others may spend the budget between a void and the new claim
-        search(RandomSearch(SPACE), lambda t: evaluated.append(t) or time.sleep(0.05) or score(t), 12, storage=where)
+        search(RandomSearch(SPACE), lambda t: evaluated.append(t) or score(t), 12, storage=where)
 
     threads = [threading.Thread(target=work) for _ in range(3)]
     for t in threads:
@@ -615,6 +615,23 @@ def test_a_storage_with_facts_refuses_a_search_without(tmp_path):
     search(RandomSearch(SPACE), score, 1, storage=tmp_path / 'none.jsonl')
     with pytest.raises(ValueError, match='another about'):
         search(RandomSearch(SPACE), score, 2, storage=tmp_path / 'none.jsonl', about=facts)
+
+
+def test_a_study_by_the_older_rule_of_calibration_is_not_joined(tmp_path):
+    "The first images calibrated once, and such a study does not say so: its scores are not those of a sample."
+    start = save_checkpoint(Supernet(SPACE, seed=0), tmp_path / 'net.safetensors')
+    facts = dict(dataset='popout', edition='popout-1', space='tiny', resolutions=list(SPACE.resolutions), options={})
+    facts |= dict(size=[48, 64], calibration=4, precision='fp32', supernet=str(start), supernet_sha256='')
+    go_on = lambda budget: study(tmp_path, 'random', 0, budget, **facts)
+    go_on(1)
+    go_on(2)
+    header, *events = (file := tmp_path / 'study.jsonl').read_text().splitlines()
+    header = json.loads(header)
+    assert header['header']['about'].pop('calibration images') == 'a sample'
+    file.write_text('\n'.join([json.dumps(header), *events]) + '\n')
+    with pytest.raises(ValueError, match='another about'):
+        go_on(3)
+    assert len(history(file)) == 2
 
 
 def test_a_trial_told_twice_is_refused():

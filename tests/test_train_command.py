@@ -7,7 +7,7 @@ import pytest
 import torch
 from salnas import sources
 from salnas.train import train_command
-from salnas.space import tiny_space
+from salnas.space import SPACES, tiny_space
 from salnas.supernet import Supernet
 from salnas.training import load_checkpoint, save_checkpoint
 
@@ -62,3 +62,42 @@ def test_a_checkpoint_keeps_its_input_statistics(root, tmp_path):
     _, theirs = train(tmp_path / 'theirs', *asked)
     assert torch.allclose(kept.mean, torch.tensor(0.4)) and torch.allclose(kept.std, torch.tensor(0.3))
     assert theirs.mean.tolist() == theirs.std.tolist() == pytest.approx([0.5] * 3)
+
+
+OPTIONS = {
+    'tiny': (['--strides', 2, 4], {'resolutions': [64], 'strides': [2, 4]}),
+    'lite': (
+        ['--strides', 4, '--base', 'lite1', '--output', 'softmax'],
+        {'resolutions': [64], 'strides': [4], 'base': 'lite1', 'output': 'softmax'},
+    ),
+}
+
+
+@pytest.mark.parametrize('name', OPTIONS)
+def test_options_of_a_space(root, tmp_path, name):
+    "They shape the network, and stand in the result and in the identity of the run."
+    options, told = OPTIONS[name]
+    asked = '--dataset', 'osie', '--data-root', root, '--space', name, '--resolutions', 64, *options
+    result, net = train(tmp_path, *asked, '--set', 'size=(48,64)')
+    assert net.space == SPACES[name](**{k: tuple(v) if isinstance(v, list) else v for k, v in told.items()})
+    assert net.arch.stride == told['strides'][0]
+    assert {k: result['parameters'].get(k) for k in ('resolutions', 'strides', 'base', 'output')} == (
+        dict.fromkeys(('base', 'output')) | told
+    )
+    if name == 'tiny':
+        with pytest.raises(ValueError, match=r'space\.strides \(there \[2, 4\], now \[4\]\)'):
+            train(tmp_path, *asked, '--strides', 4, '--resume', '--set', 'size=(48,64)')
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (['--base', 'lite1'], 'the space tiny has no --base: it takes --resolutions, --strides'),
+        (['--space', 'mobilenetv2', '--output', 'softmax'], 'the space mobilenetv2 has no --output'),
+        (['--strides', '3'], 'strides must be some of 1, 2 and 4'),
+        (['--set', 'precision=int8'], 'precision must be one of'),
+    ],
+)
+def test_an_option_that_the_space_does_not_have(tmp_path, options, message):
+    with pytest.raises(SystemExit, match=message):
+        train_command(['--output-dir', str(tmp_path), *options])

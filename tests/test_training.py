@@ -18,7 +18,7 @@ from salnas.space import alphanet_space, tiny_space
 from salnas.pretrained import authors_names
 from salnas.supernet import Supernet
 from salnas.train import train_command
-from salnas.training import fit, load_checkpoint, named_profile
+from salnas.training import fit, load_checkpoint, named_profile, read_state
 
 HERE, BIN = Path(__file__).parent, Path(sys.executable).parent
 
@@ -133,6 +133,33 @@ def test_resume_refuses_another_start(tmp_path):
         start(1, True)
     with pytest.raises(ValueError, match='need an output_dir'):
         fit(Supernet(tiny_space()), part, part, resume=True)
+
+
+def test_auto_is_a_precision_by_name_before_anything_is_written(tmp_path, monkeypatch, capsys):
+    "Identity, log and checkpoint name it; a resumed run keeps it, whatever the machine says by then."
+    part = SaliencyDataset(popout(n=16), 'train', (48, 64))
+    smoke = named_profile('smoke', epochs=1, n_random=0, batch_size=8, calibration=8)
+    measured = tmp_path / 'precision.json'
+    monkeypatch.setenv('SALNAS_DATA', str(tmp_path))
+
+    def start(precision, seconds, **options):
+        measured.unlink(missing_ok=True)
+        monkeypatch.setattr('salnas.precision.timed', lambda device: (seconds, {'fp16': 'RuntimeError: no'}))
+        net, files = Supernet(tiny_space((64,)), seed=0), dict(output_dir=tmp_path / 'run') | options
+        history = fit(net, part, part, None, replace(smoke, precision=precision), **files)
+        return history.attrs['settings']['precision']
+
+    quick = {'fp32': 2e-3, 'bf16': 1e-3}
+    assert start('auto', quick) == 'bf16' and json.loads(measured.read_text())
+    said = capsys.readouterr().out
+    assert 'takes bf16' in said and 'fp32 2 ms, bf16 1 ms, fp16 fails (RuntimeError: no)' in said
+    assert read_state(tmp_path / 'run')['identity']['precision'] == 'bf16'
+    assert start('auto', {'fp32': 1e-3, 'bf16': 1.0}, resume=True, progress=False) == 'bf16'
+    assert start('bf16', {}, resume=True) == 'bf16' and not capsys.readouterr().out
+    with pytest.raises(ValueError, match='precision .there bf16, now fp32'):
+        start('fp32', {}, resume=True)
+    with pytest.raises(RuntimeError, match='no training step.*fp16: RuntimeError: no'):
+        start('auto', {})
 
 
 def test_the_command_trains_alone_and_under_torchrun_and_resumes(tmp_path):

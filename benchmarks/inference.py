@@ -1,0 +1,113 @@
+"""Maps of one picture, by runtime and precision."""
+
+import functools
+import tempfile
+from pathlib import Path
+
+import torch
+from harness import by_turns, entry, plain_copy
+from salnas.efficiency import optimize
+from salnas.exports import agreement, load_exported, to_onnx, to_openvino
+from salnas.space import named_space
+from salnas.supernet import Supernet
+from salnas.training import calibrated
+
+
+@functools.lru_cache(maxsize=None)
+def deployed(name, size):
+    "A network with statistics of real pictures, and its plain copy."
+    from salnas.data import load_dataset
+    from salnas.predict import PRETRAINED, SaliencyModel
+
+    if name == 'mobilenetv2' and PRETRAINED.is_file():  # int8 must be judged on trained weights
+        net = SaliencyModel.load().net
+        return net, plain_copy(net).eval()
+    space = named_space(name)
+    net = calibrated(Supernet(space, seed=0), load_dataset('popout', size=size), space.max(), 64)
+    return net, plain_copy(net).eval()
+
+
+def inference(name, size, make, args, tolerance=None, least_cc=None):
+    net, plain = deployed(name, size)
+    images = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
+    with tempfile.TemporaryDirectory() as aside:
+        run, found = make(net, Path(aside))
+        turns = lambda: plain(net.normalise(images)), lambda: run(images.numpy())
+        with torch.inference_mode():
+            times = by_turns(*turns, args.repeats, calls=8, pause=0.3)
+    if tolerance and found['max_abs'] > tolerance or least_cc and found['cc'] < least_cc:
+        found['failed'] = f'not accurate enough: {tolerance or least_cc}'
+    return *times, found | dict(what=f'batch 1, {size[0]}x{size[1]}, against eager NCHW fp32')
+
+
+def vino(precision, size, int8=False):
+    def make(net, aside):
+        from salnas.data import load_dataset
+
+        part = load_dataset('popout', size=size)
+        pictures = torch.stack([part.image(k) for k in range(64)])
+        to_openvino(net, aside / 'net.xml', size, pictures if int8 else None, least_cc=0.9)
+        run = load_exported(aside / 'net.xml', torch.get_num_threads(), precision)
+        found = agreement(run, net, size, pictures[:8])
+        return run, vars(found) | dict(backend=f'OpenVINO {"int8" if int8 else precision}')
+
+    return make
+
+
+def onnx(size):
+    def make(net, aside):
+        found = to_onnx(net, aside / 'net.onnx', size)
+        run = load_exported(aside / 'net.onnx', torch.get_num_threads())
+        return run, vars(found) | dict(backend='ONNX Runtime fp32')
+
+    return make
+
+
+def torch_fused(net, aside):
+    fast = optimize(net)
+    run = lambda images: fast(net.normalise(torch.from_numpy(images)))
+    return run, dict(max_abs=0.0, cc=1.0, backend='torch, folded, channels last')
+
+
+def torch_compiled(net, aside):
+    fast = optimize(net, compile=True)
+    run = lambda images: fast(net.normalise(torch.from_numpy(images))).numpy()
+    with torch.inference_mode():
+        found = agreement(run, net, BIG, torch.rand(1, 3, *BIG))
+        return run, vars(found) | dict(backend='torch.compile')
+
+
+BIG = 288, 384
+
+
+@entry(aim=2.5)
+def infer_alphanet_max_fp32(args):
+    return inference('alphanet', BIG, vino('fp32', BIG), args, tolerance=1e-4)
+
+
+@entry(aim=2.5)
+def infer_alphanet_max_onnx(args):
+    return inference('alphanet', BIG, onnx(BIG), args, tolerance=1e-4)
+
+
+@entry(aim=1.5)
+def infer_alphanet_max_torch(args):
+    return inference('alphanet', BIG, torch_fused, args)
+
+
+@entry(aim=None)  # for those who stay in PyTorch
+def infer_alphanet_max_compiled(args):
+    return inference('alphanet', BIG, torch_compiled, args, tolerance=1e-4)
+
+
+@entry(aim=4)
+def infer_alphanet_max_bf16(args):
+    return inference('alphanet', BIG, vino('bf16', BIG), args, least_cc=0.995)
+
+
+@entry(aim=4)
+def infer_mobilenetv2_max_int8(args):
+    from salnas.predict import PRETRAINED, SaliencyModel
+
+    size = SaliencyModel.load().size if PRETRAINED.is_file() else (192, 256)
+    return inference('mobilenetv2', size, vino('fp32', size, int8=True), args, least_cc=0.995)
