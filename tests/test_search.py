@@ -119,7 +119,7 @@ def plain(trials):
 
 
 @every_strategy
-@pytest.mark.parametrize('objectives', ['CC', TWO, RANKED], ids=['one', 'two', 'ranks'])
+@pytest.mark.parametrize('objectives', ['CC', RANKED], ids=['one', 'ranks'])
 def test_new_trials_the_same_for_the_same_seed(make, objectives):
     trials = run(make(SPACE, seed=1, objectives=objectives), 40)
     assert len(trials) == len(set(trials)) == 40
@@ -135,7 +135,7 @@ def test_new_trials_the_same_for_the_same_seed(make, objectives):
 
 
 @every_strategy
-@pytest.mark.parametrize('factor', [1.03, 1.5, 3.0])
+@pytest.mark.parametrize('factor', [1.1, 3.0])
 def test_constraint(make, factor):
     limit = AtMost(macs, factor * macs(SPACE.min()), 'MACs')
     trials = run(make(SPACE, seed=0, constraint=limit, objectives=TWO), 35, at_once=4)
@@ -145,8 +145,7 @@ def test_constraint(make, factor):
 
 
 @every_strategy
-@pytest.mark.parametrize('objectives', ['CC', TWO], ids=['one', 'two'])
-@pytest.mark.parametrize('cut', [1, 9, 17, 30])
+@pytest.mark.parametrize('objectives, cut', [('CC', 9), (TWO, 1), (TWO, 30)], ids=['one', 'two, 1', 'two, 30'])
 def test_resumed_it_goes_on_as_if_uninterrupted(make, objectives, cut):
     whole = run(first := make(SPACE, seed=3, objectives=objectives), 42)
     again = make(SPACE, seed=3, objectives=objectives)

@@ -65,21 +65,14 @@ class Stop(Exception):
 @pytest.mark.parametrize(
     'kd, options, changes',
     [
-        ('none', {}, {}),
         ('ps-kd', {}, {}),
-        ('pkd', {}, dict(optimizer='sgd', precision='bf16', lr_encoder=0.01, lr_decoder=0.01)),
+        ('pkd', {}, dict(optimizer='sgd', lr_encoder=0.01, lr_decoder=0.01)),
         ('multi-step', {}, {}),
-        ('self-kd', {}, dict(precision='fp16')),
-        ('self-kd', {'teacher': 'last'}, {}),
-        ('self-kd', {'teacher': 'best'}, {}),
-        ('self-kd', {'teacher': 'ema'}, {}),
         ('self-kd', {'teacher': 'ema', 'protocol': 'authors'}, {}),
-        ('pkd', {'protocol': 'authors'}, {}),
-        ('ps-kd', {'protocol': 'authors'}, {}),
     ],
     ids=str,
 )
-def test_resume_is_exact_with_every_teacher(tmp_path, kd, options, changes):
+def test_resume_is_exact(tmp_path, kd, options, changes):
     "Three epochs at once, and three that are stopped in the middle of the second."
     part = SaliencyDataset(popout(n=16), 'train', (48, 64), options.get('protocol', 'native'))
     settings = named_profile('smoke', epochs=3, batch_size=4, n_random=0, calibration=8, **changes)
@@ -162,42 +155,16 @@ def test_auto_is_a_precision_by_name_before_anything_is_written(tmp_path, monkey
         start('auto', {})
 
 
-def test_the_command_trains_alone_and_under_torchrun_and_resumes(tmp_path):
-    common = [
-        '--profile',
-        'smoke',
-        '--kd',
-        'self-kd',
-        '--kd-set',
-        'teacher=ema',
-        '--resume',
-        '--set',
-        'epochs=2',
-        'batch_size=8',
-        'calibration=16',
-    ]
-    alone = run(BIN / 'salnas_train', *common, 'accumulate=2', '--output-dir', tmp_path / 'alone')
-    both = run(
-        BIN / 'torchrun',
-        '--nproc-per-node',
-        2,
-        '--no-python',
-        BIN / 'salnas_train',
-        *common,
-        '--output-dir',
-        tmp_path / 'both',
-    )
-    metrics = {k: json.loads((tmp_path / k / 'largest/result.json').read_text())['metrics'] for k in ('alone', 'both')}
-    assert metrics['alone'] == pytest.approx(metrics['both'], rel=1e-3)
-    assert alone.count('CC') == 2 and both.count('CC') == 2  # only the first process reports
-    rows = [json.loads(line) for line in (tmp_path / 'both/log.jsonl').read_text().splitlines()]
-    assert [r['epoch'] for r in rows] == [0, 1]
-    log = (tmp_path / 'alone/log.jsonl').read_bytes()
-    assert run(BIN / 'salnas_train', *common, 'accumulate=2', '--output-dir', tmp_path / 'alone') == alone
-    assert (
-        tmp_path / 'alone/log.jsonl'
-    ).read_bytes() == log  # finished: nothing was trained again, or the seconds would differ
-    assert load_checkpoint(tmp_path / 'alone/largest/net.safetensors').arch
+def test_the_command_trains_and_resumes(tmp_path, capsys):
+    common = '--profile smoke --kd self-kd --kd-set teacher=ema --resume --set epochs=2 batch_size=8 calibration=16'
+    arguments = [*common.split(), '--output-dir', str(tmp_path)]
+    train_command(arguments)
+    first, log = capsys.readouterr().out, (tmp_path / 'log.jsonl').read_bytes()
+    assert first.count('CC') == 2 and [json.loads(line)['epoch'] for line in log.splitlines()] == [0, 1]
+    train_command(arguments)
+    assert capsys.readouterr().out == first
+    assert (tmp_path / 'log.jsonl').read_bytes() == log  # nothing was trained again, or the seconds would differ
+    assert load_checkpoint(tmp_path / 'largest/net.safetensors').arch
 
 
 @pytest.mark.parametrize(
