@@ -54,7 +54,9 @@ class TorchRunner:
 
 # %% ../nbs/workshop/runtimes.ipynb #304f4124
 class ExportedRunner:
-    "The same by an exported network, on the CPU's side. `size`: of the pictures that it takes; None: any."
+    "The same by an exported network; pictures and maps are on the CPU. `size`: of the pictures it takes; None: any."
+
+    device = torch.device('cpu')
 
     def __init__(self, net, exported, size):
         self.exported, self.size = exported, size
