@@ -1,7 +1,12 @@
 """What every benchmark shares: the list of entries, measuring by turns, the plain way, and rows of the table."""
 
 import copy
+import json
+import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -37,6 +42,62 @@ def by_turns(plain, fast, repeats, warmup=1, calls=1, pause=0.0):
                 if k >= warmup and (c or calls == 1):
                     kept.append(time.perf_counter() - start)
     return times
+
+
+# --- two processes by turns ---
+
+
+class Worker:
+    "A process of its own that makes a call when it is told to, and says what that cost. Its other end is `serve`."
+
+    def __init__(self, script, *arguments, **env):
+        self.kind = arguments[1]
+        command, pipe = [sys.executable, str(script), *map(str, arguments)], subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=os.environ | env)
+        self._answer()
+
+    def _answer(self):
+        if not (line := self.process.stdout.readline()):
+            raise RuntimeError(f'the worker ended: {" ".join(self.process.args)}')
+        return json.loads(line)
+
+    def __call__(self):
+        self.process.stdin.write('go\n')
+        self.process.stdin.flush()
+        return self._answer()
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def serve(call):
+    "Call whenever a line comes, until there are no more."
+    memory = lambda: dict(line.split(':') for line in Path('/proc/self/status').read_text().splitlines())
+    faults = lambda: int(Path('/proc/self/stat').read_text().rpartition(')')[2].split()[7])
+    print('{}', flush=True)
+    for _ in sys.stdin:
+        before, cpu, start = faults(), time.process_time(), time.perf_counter()
+        call()
+        cost = dict(seconds=time.perf_counter() - start, cpu_s=time.process_time() - cpu, faults=faults() - before)
+        sizes = {name: int(memory()[key].split()[0]) / 1024 for name, key in (('MB', 'VmRSS'), ('peak_MB', 'VmHWM'))}
+        print(json.dumps(cost | sizes), flush=True)
+
+
+def processes_by_turns(workers, repeats, warmup=1):
+    "(seconds of each call by worker; medians of CPU seconds, page faults and resident memory, by kind of worker)."
+    costs = [[] for _ in workers]
+    for k in range(repeats + warmup):
+        for worker, kept in zip(workers, costs):
+            cost = worker()
+            if k >= warmup:
+                kept.append(cost)
+    found = {}
+    for worker, kept in zip(workers, costs):
+        worker.close()
+        names = [name for name in kept[0] if name != 'seconds']
+        found |= {f'{name}_{worker.kind}': float(np.median([cost[name] for cost in kept])) for name in names}
+    return [[cost['seconds'] for cost in kept] for kept in costs], found
 
 
 def as_row(name, aim, plain, fast, more):

@@ -1,11 +1,11 @@
 """Speed, each claim as a ratio measured by turns in one run.
 
-    python benchmarks/run.py [--only NAME ...] [--threads 2] [--repeats 7] [--jemalloc FILE.so] [--out results.json]
+    python benchmarks/run.py [--only NAME ...] [--threads 2] [--repeats 7] [--out results.json]
 
 Prints a Markdown table and writes JSON: per entry `name`, `ratio` (how many times faster than the plain way), `aim`,
 both medians in seconds, every repetition, and what was checked beside the time; with machine, versions and commit.
-`--jemalloc` adds the training step with that allocator preloaded. Run it on an idle machine: two busy processes on two
-cores change every figure.
+Training steps of the two ways are made in two processes that take turns, the plain one with SALNAS_KEEP_PAGES=0. Run it
+on an idle machine: two busy processes on two cores change every figure. `benchmarks/table.py` makes the README table.
 """
 
 import argparse
@@ -28,14 +28,9 @@ def main():
     parser.add_argument('--only', nargs='+', choices=list(ENTRIES), default=list(ENTRIES))
     parser.add_argument('--threads', type=int, default=torch.get_num_threads())
     parser.add_argument('--repeats', type=int, default=7)
-    parser.add_argument('--jemalloc', help='libjemalloc.so, for train_step_alphanet_allocator')
     parser.add_argument('--out', type=Path, default=Path('runs/benchmarks.json'))
-    parser.add_argument('--worker', help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    if args.worker:
-        importlib.import_module('steps').work(args.worker)
-        return
     rows = []
     print('| name | plain, s | fast, s | ratio | aim | |\n|---|---|---|---|---|---|', flush=True)
     for name in args.only:

@@ -1,20 +1,22 @@
-"""Training steps."""
+"""Training steps, in processes of their own: what the allocator does to one way must not reach the other.
 
-import copy
-import functools
-import os
-import subprocess
+python benchmarks/steps.py NAME plain|fast THREADS GRADIENTS.npy     # the other end, see `harness.Worker`
+"""
+
 import sys
-import time
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
-from harness import by_turns, entry, plain_copy
+from harness import Worker, entry, plain_copy, processes_by_turns, serve
+from salnas.allocator import SWITCH, keep_pages
+from salnas.data import collate, load_dataset
 from salnas.efficiency import Pricer, latency
+from salnas.precision import resolved
 from salnas.space import named_space
 from salnas.supernet import Supernet
-from salnas.training import sandwich_step
+from salnas.training import NoKD, make_optimizer, named_profile, sandwich_step, train_step
 from torch.nn import functional as F
 
 
@@ -26,44 +28,86 @@ def sample_data(batch, h, w, seed=0):
     return images, density / density.sum((1, 2), keepdim=True), fixations
 
 
-def training(space, jobs):
-    "(plain step, fast step, their gradients) of a sandwich: jobs are ((batch, height, width), architectures)."
-    net = Supernet(space, seed=0).train()
-    slow, fast = plain_copy(net), copy.deepcopy(net).to(memory_format=torch.channels_last)
-    data = [(sample_data(*size), archs) for size, archs in jobs]
-
-    def step(net):
-        net.zero_grad()
-        for (x, density, fixations), archs in data:
-            images = x if net is slow else x.contiguous(memory_format=torch.channels_last)
-            sandwich_step(net, images, density, fixations, archs, dropout=0.0, drop_connect=0.0)
-
-    def cosine():
-        of = lambda net: torch.cat([p.grad.flatten().double() for p in net.parameters() if p.grad is not None])
-        return float(F.cosine_similarity(of(slow), of(fast), 0))
-
-    return functools.partial(step, slow), functools.partial(step, fast), cosine
-
-
 def of_resolution(space, resolution, seed):
     rng = np.random.default_rng(seed)
     return next(a for a in iter(lambda: space.sample(rng), None) if a.resolution == resolution)
 
 
-def alphanet_jobs(space):
-    return [
-        ((8, 288, 384), [space.max(), of_resolution(space, 384, 0)]),
-        ((8, 192, 256), [of_resolution(space, 256, 1), space.min()]),
-    ]
+# --- what a step is: ((batch, height, width), architectures) once or several times ---
 
 
-def alphanet_step():
+def alphanet():
     space = named_space('alphanet')
-    return training(space, alphanet_jobs(space))
+    large = (8, 288, 384), [space.max(), of_resolution(space, 384, 0)]
+    return space, [large, ((8, 192, 256), [of_resolution(space, 256, 1), space.min()])]
 
 
-def peak_fraction(space, jobs, seconds):
-    """Operations of a step over what the processor's fastest convolution would do in that time.
+def of_three(space):
+    return space, [((16, 192, 256), [space.max(), space.sample(np.random.default_rng(0)), space.min()])]
+
+
+JOBS = {
+    'alphanet': alphanet,
+    'mobilenetv2': lambda: of_three(named_space('mobilenetv2', resolutions=(256,))),
+    'lite': lambda: of_three(named_space('lite', resolutions=(256,), strides=(4,))),
+}
+
+
+def sandwich(name, kind):
+    "The network, and a step of its sandwiches: plainly, or as salnas makes it."
+    space, jobs = JOBS[name]()
+    net = Supernet(space, seed=0).train()
+    net = plain_copy(net) if kind == 'plain' else net.to(memory_format=torch.channels_last)
+    layout = torch.contiguous_format if kind == 'plain' else torch.channels_last
+    data = [(sample_data(*size), archs) for size, archs in jobs]
+
+    def step():
+        net.zero_grad()
+        for (x, density, fixations), archs in data:
+            images = x.contiguous(memory_format=layout)
+            sandwich_step(net, images, density, fixations, archs, dropout=0.0, drop_connect=0.0)
+
+    return net, step
+
+
+def profile(kind):
+    "The network, and a whole step of the `cpu` profile, with data and optimizer: as it was (bf16), or as it is."
+    settings = named_profile('cpu', 'mobilenetv2', **({'precision': 'bf16'} if kind == 'plain' else {}))
+    settings = resolved(settings, say=lambda said: print(said, file=sys.stderr))
+    net = Supernet(named_space('mobilenetv2'), seed=0).train().to(memory_format=torch.channels_last)
+    part = load_dataset('popout', size=settings.size)
+    batch = collate([part[k] for k in range(settings.batch_size)])
+    optimizer, *_ = make_optimizer(net, settings, steps=100)
+    return net, lambda: train_step(net, [batch], NoKD(), optimizer, settings)
+
+
+def main(name, kind, threads, file):
+    torch.set_num_threads(int(threads))
+    keep_pages()
+    net, step = profile(kind) if name == 'profile' else sandwich(name, kind)
+    serve(step)
+    np.save(file, torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None]).numpy())
+
+
+# --- both ways by turns ---
+
+
+def worker(name, kind, threads, file, **env):
+    return Worker(__file__, name, kind, threads, file, **{SWITCH: '0' if kind == 'plain' else '1'} | env)
+
+
+def both(name, args, **env):
+    "Seconds of both ways; what each costs besides, and the cosine of the angle between their gradients."
+    with tempfile.TemporaryDirectory() as aside:
+        files = [Path(aside, f'{kind}.npy') for kind in ('plain', 'fast')]
+        ways = [worker(name, file.stem, args.threads, file, **env) for file in files]
+        times, found = processes_by_turns(ways, min(args.repeats, 5))
+        plain, fast = (torch.from_numpy(np.load(file)).double() for file in files)
+    return times, found | dict(gradient_cosine=float(F.cosine_similarity(plain, fast, 0)))
+
+
+def seconds_at_peak(name):
+    """Seconds that the operations of a step take at the pace of the processor's fastest convolution, and that pace.
 
     A step is a forward pass, and twice as many operations backward."""
     x = torch.randn(4, 256, 48, 64).contiguous(memory_format=torch.channels_last)
@@ -71,78 +115,48 @@ def peak_fraction(space, jobs, seconds):
     with torch.inference_mode():
         ms = latency(lambda: F.conv2d(x, w, padding=1), 20, 5).min_ms.iloc[0]
     peak = 2 * 4 * 48 * 64 * 256 * 256 * 9 / (ms / 1e3)
+    space, jobs = JOBS[name]()
     price = {size: Pricer(space, size[1:]) for size, _ in jobs}
     operations = sum(3 * 2 * size[0] * price[size].macs(a) for size, archs in jobs for a in archs)
-    return dict(peak_GFLOPs=peak / 1e9, fraction_of_peak=operations / seconds / peak)
+    return operations / peak, peak / 1e9
 
 
-@entry(aim=1.6)
+def against_plain(name, args, what):
+    times, found = both(name, args)
+    seconds, peak = seconds_at_peak(name)
+    found |= dict(peak_GFLOPs=peak, fraction_of_peak=seconds / float(np.median(times[1])))
+    return *times, found | dict(what=what)
+
+
+@entry(aim=2.7)
 def train_step_alphanet(args):
-    plain, fast, cosine = alphanet_step()
-    times = by_turns(plain, fast, min(args.repeats, 5))
-    space = named_space('alphanet')
-    of_peak = peak_fraction(space, alphanet_jobs(space), float(np.median(times[1])))
-    what = 'max + random at 288x384, random + min at 192x256, batch 8, fp32'
-    return *times, dict(gradient_cosine=cosine(), **of_peak, what=what)
+    what = 'training step, `alphanet`: max + random at 288x384, random + min at 192x256, batch 8'
+    return against_plain('alphanet', args, what)
 
 
-@entry(aim=1.6)
+@entry(aim=2.0)
 def train_step_mobilenetv2(args):
-    space = named_space('mobilenetv2', resolutions=(256,))
-    jobs = [((16, 192, 256), [space.max(), space.sample(np.random.default_rng(0)), space.min()])]
-    plain, fast, cosine = training(space, jobs)
-    times = by_turns(plain, fast, min(args.repeats, 5))
-    of_peak = peak_fraction(space, jobs, float(np.median(times[1])))
-    return *times, dict(gradient_cosine=cosine(), **of_peak, what='sandwich of 3 at 192x256, batch 16, fp32')
+    return against_plain('mobilenetv2', args, 'training step, `mobilenetv2`: sandwich of 3 at 192x256, batch 16')
 
 
-@entry(aim=2.2)
-def train_step_alphanet_allocator(args):
-    "The plain step as it is against ours with another allocator, in two processes that take turns."
-    if not args.jemalloc:
-        return None
-
-    def worker(kind, **env):
-        p = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name('run.py')), '--worker', kind, '--threads', str(args.threads)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | env,
-        )
-        assert p.stdout.readline().strip() == 'ready'
-        return p
-
-    keeps_pages = 'dirty_decay_ms:-1,muzzy_decay_ms:-1'
-    workers = [worker('plain'), worker('fast', LD_PRELOAD=args.jemalloc, MALLOC_CONF=keeps_pages)]
-    times, peaks = ([], []), {}
-    for k in range(min(args.repeats, 5) + 1):
-        for p, kept in zip(workers, times):
-            p.stdin.write('go\n')
-            p.stdin.flush()
-            seconds, peaks[p.pid] = map(float, p.stdout.readline().split())
-            if k:
-                kept.append(seconds)
-    for p in workers:
-        p.stdin.close()
-        p.wait()
-    plain, fast = (peaks[p.pid] for p in workers)
-    what = 'as train_step_alphanet, ours with jemalloc preloaded'
-    return *times, dict(peak_MB_plain=plain, peak_MB_fast=fast, what=what)
+@entry(aim=1.8)
+def cpu_profile_step(args):
+    with tempfile.TemporaryDirectory() as root:  # the precision is measured anew
+        times, found = both('profile', args, SALNAS_DATA=root)
+    what = 'the `cpu` profile\'s own step, `mobilenetv2`: sandwich of 4, batch 16, against bf16 without kept pages'
+    del found['gradient_cosine']  # bf16 draws other numbers for dropout
+    return *times, found | dict(what=what)
 
 
-def peak_memory():
-    "MB this process held at most; ru_maxrss would be the parent's."
-    status = Path('/proc/self/status').read_text().splitlines()
-    return int(next(l for l in status if l.startswith('VmHWM')).split()[1]) / 1024
+@entry(aim=0.4)
+def lite_stride4_sandwich(args):
+    with tempfile.TemporaryDirectory() as aside:
+        way = worker('lite', 'fast', args.threads, Path(aside, 'fast.npy'))
+        (times,), found = processes_by_turns([way], min(args.repeats, 5))
+    seconds, peak = seconds_at_peak('lite')
+    what = 'training step, `lite` at stride 4: sandwich of 3 at 192x256, batch 16, against its operations at the peak'
+    return [seconds], times, found | dict(peak_GFLOPs=peak, what=what)
 
 
-def work(kind):
-    "The other end of train_step_alphanet_allocator."
-    plain, fast, _ = alphanet_step()
-    call = dict(plain=plain, fast=fast)[kind]
-    print('ready', flush=True)
-    for _ in sys.stdin:
-        start = time.perf_counter()
-        call()
-        print(time.perf_counter() - start, peak_memory(), flush=True)
+if __name__ == '__main__':
+    main(*sys.argv[1:])

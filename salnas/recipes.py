@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .data import JoinedDataset, load_dataset
+from .data import JoinedDataset, SaliencyDataset, load_dataset
 from .efficiency import Pricer
 from .files import write_json
 from .progressive import ProgressiveSearch
@@ -30,7 +30,7 @@ from salnas.search import (
     search,
 )
 from .selfkd import named_kd
-from .space import SPACES, Arch, named_space
+from .space import SPACES, Arch, SearchSpace, named_space
 from .supernet import Subnet, Supernet, macs, parameters
 from salnas.training import (
     Settings,
@@ -45,8 +45,8 @@ from salnas.training import (
 )
 
 # %% auto #0
-__all__ = ['PARTS', 'STRATEGIES', 'CC_AGAINST_MACS', 'file_hash', 'distil', 'alone', 'study', 'quick_and_plain', 'train_further',
-           'pretrain']
+__all__ = ['PARTS', 'STRATEGIES', 'CC_AGAINST_MACS', 'file_hash', 'parts_of', 'new_supernet', 'settings_of', 'distil', 'alone',
+           'study', 'quick_and_plain', 'train_further', 'pretrain']
 
 # %% ../nbs/workshop/recipes.ipynb #b16b4e43
 def file_hash(
@@ -66,7 +66,13 @@ def file_hash(
 PARTS = 'train', 'val', 'test'
 
 
-def _parts(dataset, edition, size, data_root, protocol='native'):
+def parts_of(
+    dataset: str,
+    edition: str,  # that the data set must have
+    size: tuple[int, int],  # height, width
+    data_root: str = '',
+    protocol: str = 'native',
+) -> list[SaliencyDataset]:  # of `PARTS`
     "Training, validation and test part of the edition that the run's identity names."
     parts = [load_dataset(dataset, s, data_root or None, tuple(size), protocol) for s in PARTS]
     if (had := parts[0].meta.get('edition', '')) != edition:
@@ -74,7 +80,14 @@ def _parts(dataset, edition, size, data_root, protocol='native'):
     return parts
 
 
-def _supernet(space, seed, encoder, sha256, mean, std):
+def new_supernet(
+    space: SearchSpace,
+    seed: int,
+    encoder: str = '',  # a file, or a name that `load_encoder` knows; '': random
+    sha256: str = '',  # of the file
+    mean: float | None = None,  # of the inputs those weights were trained on; None: the encoder's own
+    std: float | None = None,  # likewise
+) -> Supernet:
     "A new supernet, its encoder from a file of that hash (or torchvision's), its decoder from the seed."
     net = Supernet(space, seed=seed)
     if not encoder:
@@ -84,7 +97,10 @@ def _supernet(space, seed, encoder, sha256, mean, std):
     return net.load_encoder(encoder, **statistics)
 
 
-def _settings(fields):
+def settings_of(
+    fields: dict,  # all of them, as JSON holds them
+) -> Settings:
+    "The settings that an identity names."
     return Settings(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
 
 # %% ../nbs/workshop/recipes.ipynb #e9b4672e
@@ -111,9 +127,9 @@ def distil(
     device: str = 'cpu',
 ):
     "Train, and score the largest and the smallest network on the test part."
-    chosen, network_space = _settings(settings), named_space(space, (resolution,))
-    train, val, test = _parts(dataset, edition, chosen.size, data_root)
-    net = _supernet(network_space, seed, encoder_file, encoder_sha256, input_mean, input_std).to(device)
+    chosen, network_space = settings_of(settings), named_space(space, (resolution,))
+    train, val, test = parts_of(dataset, edition, chosen.size, data_root)
+    net = new_supernet(network_space, seed, encoder_file, encoder_sha256, input_mean, input_std).to(device)
     net = net.extract(network_space.max()) if alone else net
     options = {'folder': Path(grid_folder) / teacher} if teacher else {}
     log = fit(
@@ -161,14 +177,14 @@ def alone(
     data_root: str = '',
 ):
     "Train one network on the training parts of several sets, and score it on a part of each."
-    chosen, options = _settings(settings), {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+    chosen, options = settings_of(settings), {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
     network_space = SPACES[space](**options)
     arch = replace(network_space.max(), **genes)
-    parts = {n: dict(zip(PARTS, _parts(n, e, chosen.size, data_root))) for n, e in datasets.items()}
+    parts = {n: dict(zip(PARTS, parts_of(n, e, chosen.size, data_root))) for n, e in datasets.items()}
     train, val = JoinedDataset(*(p['train'] for p in parts.values())), next(iter(parts.values()))['val']
     file = Path(encoder_folder, encoder)
     weights = str(file) if encoder and file.is_file() else encoder
-    net = _supernet(network_space, seed, weights, encoder_sha256, input_mean, input_std).extract(arch)
+    net = new_supernet(network_space, seed, weights, encoder_sha256, input_mean, input_std).extract(arch)
     log = fit(net, train, val, None, chosen, seed, folder, progress=False, resume=True)
     facts = dict(space=space, options=options, genes=genes, encoder=encoder, encoder_sha256=encoder_sha256)
     facts |= dict(input_mean=input_mean, input_std=input_std, trained_on=train.name, arch=arch.to_dict(), **settings)
@@ -219,12 +235,13 @@ def study(
 ):
     "Search on the validation part with shared weights."
     net = _trained(supernet, supernet_sha256, space, resolutions)
-    train, val, _ = _parts(dataset, edition, size, data_root)
+    train, val, _ = parts_of(dataset, edition, size, data_root)
     costs = {'MACs': Pricer(net.space, tuple(size)).macs}
     evaluator = SharedWeights(net, train, val, ('CC', 'NSS'), costs, calibration, precision)
     about = dict(supernet=supernet_sha256[:16], dataset=dataset, size=size, calibration=calibration)
+    about |= {'precision': precision, 'calibration images': 'a sample'}  # older studies: the first ones, not said
     chosen = STRATEGIES[strategy](net.space, seed=seed, objectives=CC_AGAINST_MACS, **options)
-    search(chosen, evaluator, budget, storage=folder / 'study.jsonl', about=about | {'precision': precision})
+    search(chosen, evaluator, budget, storage=folder / 'study.jsonl', about=about)
     facts = dict(strategy=strategy, seed=seed, budget=budget, dataset=dataset, edition=edition, split='val')
     write_json(folder / 'study.json', facts | {'about': about, 'provenance': provenance()})
 
@@ -246,7 +263,7 @@ def quick_and_plain(
 ):
     "The same networks' CC with statistics from more and more pictures, and by the plain way of `evaluate`."
     net = _trained(supernet, supernet_sha256, space, resolutions)
-    train, val, _ = _parts(dataset, edition, size, data_root)
+    train, val, _ = parts_of(dataset, edition, size, data_root)
     archs = [net.space.sample(np.random.default_rng(1000 + i)) for i in range(networks)]
     quick = {n: SharedWeights(net, train, val, calibration=n, precision=precision) for n in counts}
     write_json(folder / 'calibration.json', {n: [score(Trial(a))['CC'] for a in archs] for n, score in quick.items()})
@@ -276,9 +293,9 @@ def train_further(
     net, arch, chosen = (
         _trained(supernet, supernet_sha256, space, resolutions),
         Arch.from_dict(arch),
-        _settings(settings),
+        settings_of(settings),
     )
-    train, val, test = _parts(dataset, edition, chosen.size, data_root)
+    train, val, test = parts_of(dataset, edition, chosen.size, data_root)
     sub, seconds = net.extract(arch), 0.0
     sub.trained_at = net.trained_at  # `fit` replaces it
     if further:
@@ -329,11 +346,11 @@ def pretrain(
     data_root: str = '',
 ):
     "Train the largest `mobilenetv2` network on several sets, score it on the test part of each."
-    small, large, tune = (stages[k] and _settings(stages[k]) for k in ('small', 'large', 'tune'))
-    load = lambda size: list(zip(*(_parts(n, e, size, data_root) for n, e in datasets)))
+    small, large, tune = (stages[k] and settings_of(stages[k]) for k in ('small', 'large', 'tune'))
+    load = lambda size: list(zip(*(parts_of(n, e, size, data_root) for n, e in datasets)))
     train, val, _ = load(small.size)
     space = named_space('mobilenetv2', (small.size[1],))
-    net = _supernet(space, seed, encoder_file, encoder_sha256, input_mean, input_std).extract(space.max())
+    net = new_supernet(space, seed, encoder_file, encoder_sha256, input_mean, input_std).extract(space.max())
     kept = dict(progress=False, resume=True)
     first = fit(net, JoinedDataset(*train), val[0], None, small, seed, folder / 'training', **kept)
     train, val, test = load(large.size)

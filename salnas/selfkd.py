@@ -54,8 +54,8 @@ class MixtureKD(NoKD):
         return self.teacher.eval()(images)
 
     def targets(self, images, density, fixations, epoch):
-        "(mixture, 0); the ground truth alone as long as there is no teacher."
-        if self.teacher is None:
+        "(mixture, 0); the ground truth alone as long as there is no teacher, or where it has no weight."
+        if self.teacher is None or self.share(epoch) == 1:
             return density, 0
         return self.mix(density, self.teach(images), self.share(epoch)), 0
 
@@ -111,10 +111,13 @@ class SelfKD(MixtureKD):
         teacher: str = 'mean',  # which past: 'last', 'best', 'mean' (theirs) or 'ema'
         decay: float = 0.999,  # of 'ema', per step
         protocol: Protocol | str = NATIVE,  # or its name: what the data follow
+        nss: str = 'fixations',  # what the loss's NSS term hears: these, a 'mixture' like the target, or 'nothing'
     ):
         super().__init__(protocol)
-        if teacher not in _PASTS:
-            raise ValueError(f'unknown teacher {teacher!r}: choose one of {", ".join(_PASTS)}')
+        for what, value, choices in (('teacher', teacher, _PASTS), ('nss', nss, ('fixations', 'mixture', 'nothing'))):
+            if value not in choices:
+                raise ValueError(f'unknown {what} {value!r}: choose one of {", ".join(choices)}')
+        self.nss = nss
         self.alpha, self.past, self.decay = _share('alpha', alpha), teacher, _share('decay', decay)
 
     def start(self, student, epochs, calibrate):
@@ -136,6 +139,16 @@ class SelfKD(MixtureKD):
         calibrated = self.protocol.teachers == 'calibrated'
         self.teacher = (self.calibrate if calibrated else copy.deepcopy)(self.average.module)
 
+    def targets(self, images, density, fixations, epoch):
+        "(mixture, 0), and what the NSS term hears where that is not the fixations: both sum to 1, or it is nothing."
+        target, loss = super().targets(images, density, fixations, epoch)
+        if self.nss == 'nothing':
+            return target, loss, torch.zeros_like(fixations)
+        if self.nss == 'fixations' or target is density:
+            return target, loss
+        share, one = self.share(epoch), lambda x: x / x.sum((1, 2), keepdim=True).clamp(min=1e-12)
+        return target, loss, share * one(fixations) + (1 - share) * one((target - share * density).clamp(min=0))
+
     @torch.no_grad()
     def teach(self, images):
         if self.protocol.teachers == 'calibrated':
@@ -148,6 +161,7 @@ class SelfKD(MixtureKD):
             super().options()
             | {'alpha': self.alpha, 'teacher': self.past}
             | ({'decay': self.decay} if self.past == 'ema' else {})
+            | ({'nss': self.nss} if self.nss != 'fixations' else {})
         )
 
     def state_dict(self):

@@ -12,7 +12,7 @@ __all__ = ['CHOICES', 'PROFILES', 'FOR_DATA', 'SIZE_OF_OTHERS', 'FOR_SPACE', 'Se
 
 # %% ../nbs/workshop/settings.ipynb #0a904d2a
 CHOICES = {
-    'optimizer': ('adamw', 'sgd'),
+    'optimizer': ('adamw', 'adamw-restarts', 'sgd'),
     'inplace': ('none', 'kl', 'alpha'),
     'precision': ('auto', 'fp32', 'bf16', 'fp16'),
     'nonfinite': ('stop', 'skip'),
@@ -27,7 +27,7 @@ class Settings:
     batch_size: int = 16
     size: tuple[int, int] = (192, 256)  # (height, width) at which to load the data; `fit` takes the data as it is
     n_random: int = 2  # random architectures per sandwich step
-    optimizer: str = 'adamw'  # 'adamw' with one cycle, or 'sgd' with cosine restarts every 10 epochs
+    optimizer: str = 'adamw'  # 'adamw' with one cycle; 'adamw-restarts' or 'sgd' with a cosine every 10 epochs
     lr_encoder: float = 6e-4  # peak learning rate of first, stages and head
     lr_decoder: float = 2e-3
     weight_decay: float = 1e-4  # of convolution weights; batch norm and biases have none

@@ -12,7 +12,8 @@ import numpy as np
 
 # %% auto #0
 __all__ = ['LITE', 'SPACES', 'Arch', 'Stage', 'Gene', 'SearchSpace', 'alphanet_space', 'mobilenetv2_space', 'lite_space',
-           'tiny_space', 'named_space', 'plan', 'Plan', 'ConvSpec', 'BlockSpec', 'make_divisible']
+           'tiny_space', 'named_space', 'plan', 'Plan', 'ConvSpec', 'BlockSpec', 'make_divisible', 'steps_up',
+           'every_arch', 'shrunk', 'one_mutation', 'expansions', 'swaps']
 
 # %% ../nbs/02_space.ipynb #2d94961a
 @dataclass(frozen=True)
@@ -371,11 +372,12 @@ def named_space(
 
 # %% ../nbs/02_space.ipynb #fe4de987
 _all_ = ['plan', 'Plan', 'ConvSpec', 'BlockSpec', 'make_divisible']  # in salnas.plans, which imports this module
+_all_ += ['steps_up', 'every_arch', 'shrunk', 'one_mutation', 'expansions', 'swaps']  # in salnas.neighbours, likewise
 
 
 def __getattr__(name):
     if name in _all_:
-        from salnas import plans
+        from salnas import neighbours, plans
 
-        return getattr(plans, name)
+        return getattr(neighbours if name in neighbours.__all__ else plans, name)
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -267,13 +267,15 @@ class OptunaStorage(MemoryStorage):
     ):
         super().__init__()
         self.url, self.name, self.where = url, name, re.sub('://[^@/]*@', '://...@', url)
-        self.study, self._trials, self._over = None, {}, set()  # by the ids of records; numbers of trials that are over
+        self.study, self._store = None, None
+        self._trials, self._over = {}, set()  # by the ids of records; numbers of trials that are over
 
     def _backend(self):
         file = self.url.removeprefix('sqlite:///')
         if file != self.url or self.url.endswith('.journal'):
             Path(file).parent.mkdir(parents=True, exist_ok=True)
-        return journal(self.url) if self.url.endswith('.journal') else self.url
+        url = journal(self.url) if self.url.endswith('.journal') else self.url
+        return need('optuna', 'search').storages.get_storage(url)
 
     def _begin(self, header):
         "The study, made if it is not there; one in a database that others are making at this moment is tried again."
@@ -283,8 +285,9 @@ class OptunaStorage(MemoryStorage):
         for attempt in range(8):
             try:
                 with quiet_optuna(optuna):
+                    self._store = self._backend()
                     study = optuna.create_study(
-                        study_name=self.name, storage=self._backend(), directions=directions, load_if_exists=True
+                        study_name=self.name, storage=self._store, directions=directions, load_if_exists=True
                     )
                 if 'salnas' not in study.user_attrs:
                     study.set_user_attr('salnas', header)
@@ -319,25 +322,25 @@ class OptunaStorage(MemoryStorage):
         )
 
     def finish(self, record, **changes):
-        self._refresh()
+        if record.id not in self._trials:
+            self._refresh()
         trial = self._trials.get(record.id)
         if trial is None or 'end' in trial.user_attrs:
             return
-        optuna = need('optuna', 'search')
-        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):  # somebody else was faster
-            # first: a crash between the two loses nothing
-            optuna.trial.Trial(self.study, trial._trial_id).set_user_attr('end', changes)
+        with contextlib.suppress(need('optuna', 'search').exceptions.UpdateFinishedTrialError):  # another was faster
+            self._store.set_trial_user_attr(trial._trial_id, 'end', changes)  # first: a crash after it loses nothing
             self._tell(trial, changes)
 
     def _tell(self, trial, end):
         names = [o if isinstance(o, list) else [o] for o, _ in self.header['objectives']]
         values = [float(np.mean([end['scores'][n] for n in o])) for o in names] if end['state'] == 'done' else None
-        state = None if values else need('optuna', 'search').trial.TrialState.FAIL
-        self.study.tell(trial.number, values, state=state, skip_if_finished=True)
+        states = need('optuna', 'search').trial.TrialState
+        self._store.set_trial_state_values(trial._trial_id, states.COMPLETE if values else states.FAIL, values)
 
     def _refresh(self):
         if self.study is None:
-            self.study = need('optuna', 'search').load_study(study_name=self.name, storage=self._backend())
+            self._store = self._backend()
+            self.study = need('optuna', 'search').load_study(study_name=self.name, storage=self._store)
         for t in self.study.get_trials(deepcopy=False):
             if t.number in self._over or 'claim' not in t.user_attrs:
                 continue

@@ -176,7 +176,7 @@ class _Study:
         self.storage.finish(self.mine.pop(record.id), state='void', reason=why)
 
     def finish(self, record, scores, reason='', seconds=0.0):
-        """Store and tell the end of a trial: scores, or None and why.
+        """Store the end of a trial, which the next look at the storage tells: scores, or None and why.
 
         Scores that lack an objective, or have a name of the table's, are a ValueError: the evaluator does not fit."""
         names = self.strategy.names
@@ -193,7 +193,6 @@ class _Study:
             _log.warning('trial failed: %s: %s', record.trial.arch, reason)
         state = 'failed' if scores is None else 'done'
         self.storage.finish(record, state=state, scores=scores or {}, reason=reason, seconds=seconds)
-        self.hear()
 
     def release(self):
         "Give back what was claimed and not finished."

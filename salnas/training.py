@@ -153,7 +153,7 @@ def make_optimizer(
     steps: int,  # optimizer steps per epoch
     extra: Iterable[tuple[str, nn.Parameter]] = (),  # names and parameters of a teacher that is trained along
 ):  # (optimizer, scheduler, whether the scheduler steps per 'batch' or per 'epoch')
-    """AdamW with one cycle (Smith and Topin 2018, arXiv 1708.07120), or SGD with cosine warm restarts.
+    """AdamW with one cycle (Smith and Topin 2018, arXiv 1708.07120), or AdamW or SGD with cosine warm restarts.
 
     The latter: Loshchilov and Hutter 2017, arXiv 1608.03983."""
     groups = {}
@@ -162,11 +162,11 @@ def make_optimizer(
         groups.setdefault((decoder, decays), []).append(p)
     lr = {False: settings.lr_encoder, True: settings.lr_decoder}
     params = [{'params': ps, 'lr': lr[d], 'weight_decay': settings.weight_decay * w} for (d, w), ps in groups.items()]
+    sgd = settings.optimizer == 'sgd'
+    optimizer = torch.optim.SGD(params, momentum=0.9, nesterov=True) if sgd else torch.optim.AdamW(params)
     if settings.optimizer == 'adamw':
-        optimizer = torch.optim.AdamW(params)
         total = max(2, settings.epochs * steps)
         return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, [g['lr'] for g in params], total), 'batch'
-    optimizer = torch.optim.SGD(params, momentum=0.9, nesterov=True)
     return optimizer, torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=10), 'epoch'
 
 # %% ../nbs/04_training.ipynb #efbfa968
@@ -197,14 +197,14 @@ class NoKD:
         density: torch.Tensor,  # (B,H,W)
         fixations: torch.Tensor,  # (B,H,W)
         epoch: int,  # from 0
-    ) -> tuple:  # ((B,H,W) target, loss of the teacher itself or 0)
+    ) -> tuple:  # ((B,H,W) target, loss of the teacher itself or 0), perhaps (B,H,W) what NSS hears for fixations
         "What the student shall imitate on this batch."
         return density, 0
 
     def step_end(self, student: Network):
         "Called after every optimizer step."
 
-    def epoch_end(self, student: Network, epoch: int, improved: bool):
+    def epoch_end(self, student: Network, epoch: int, improved: bool) -> dict | None:  # what joins the history
         "Called after validation; `improved` tells whether this epoch's score was the best so far (or equal)."
 
     def state_dict(self) -> dict:
@@ -273,7 +273,7 @@ def _learn(net, batch, kd, archs, settings, epoch, scale):
         images = torch.stack([ColorJitter(0.4, 0.4, 0.4, 0.2)(i) for i in images])
     images = net.normalise(images).contiguous(memory_format=torch.channels_last)
     with in_precision(images.device, settings.precision):
-        target, teacher_loss = kd.targets(images, density, fixations, epoch)
+        target, teacher_loss, *heard = kd.targets(images, density, fixations, epoch)
         target = target * (density.sum((1, 2), keepdim=True) != 0)  # a picture nobody looked at teaches nothing
     if torch.is_tensor(teacher_loss):
         if not torch.isfinite(teacher_loss):
@@ -283,7 +283,7 @@ def _learn(net, batch, kd, archs, settings, epoch, scale):
     regularised = isinstance(net, Supernet) or net.arch == net.space.max()
     rates = settings.dropout * regularised, settings.drop_connect * regularised
     return sandwich_step(
-        net, images, target, fixations, archs, *rates, settings.precision, inplace=settings.inplace, scale=scale
+        net, images, target, *(heard or [fixations]), archs, *rates, settings.precision, None, settings.inplace, scale
     )
 
 
@@ -386,7 +386,7 @@ def fit(
             scores = evaluate(sub, val, settings.batch_size, precision=settings.precision).mean() if rank == 0 else None
             kept = net if isinstance(net, Supernet) else sub
             improved = run.epoch_end(kept, scores)
-            kd.epoch_end(net, run.epoch - 1, improved)
+            run.rows[-1] |= kd.epoch_end(net, run.epoch - 1, improved) or {}
             if out and rank == 0:
                 record(out, kept, run, improved, keep, every_epoch)
             if callable(progress) and rank == 0:

@@ -1,7 +1,9 @@
 """Costs against the dispatcher for many architectures, exported networks against PyTorch in other runtimes, devices."""
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -181,9 +183,6 @@ def test_absent_device_is_one_sentence():
 
 def test_benchmarks_run(tmp_path):
     "The command that makes the table, on its quickest entry."
-    import json
-    from pathlib import Path
-
     root = Path(__file__).resolve().parent.parent
     made = tmp_path / 'b.json'
     arguments = ['--only', 'arch_pricing', '--repeats', '2', '--out', made]
@@ -194,3 +193,14 @@ def test_benchmarks_run(tmp_path):
     row = found['entries'][0]
     assert row['name'] == 'arch_pricing' and row['ratio'] > 1 and len(row['repetitions']['fast']) == 2
     assert found['provenance']['versions']['torch']
+
+
+def test_the_table_in_readme_is_what_the_files_give(tmp_path):
+    root = Path(__file__).resolve().parent.parent
+    copy = tmp_path / 'README.md'
+    copy.write_text((root / 'README.md').read_text())
+    command = [sys.executable, root / 'benchmarks/table.py', '--write', copy]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    assert copy.read_text() == (root / 'README.md').read_text(), 'python benchmarks/table.py --write README.md'
+    copy.write_text('no marks')
+    assert 'must stand in the file' in subprocess.run(command, capture_output=True, text=True).stderr

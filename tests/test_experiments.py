@@ -99,6 +99,30 @@ def test_kd_ablation(tmp_path):
     assert (tmp_path / 'results/rivals.png').is_file()
 
 
+def test_selfkd_when(tmp_path, in_experiments):
+    "A small one of every kind of run, made in this process; and a grid that was cut there is read by the notebook."
+    where = dict(profile='smoke', runs_dir=str(tmp_path / 'runs'), results_dir=str(tmp_path / 'results'))
+    names = namespace('selfkd_when.ipynb', 'missing_runs', only='nothing', **where)
+    jobs = [f'{row}/seed0' for row in ('v2-a1', 'v2-a0.5', 'start', 'warm-blur')]
+    for grid, how in ((names['grid'], names['how']), ([names['halves']], names['labels'])):
+        runs.commands(grid, **how)
+    with pytest.raises(FileNotFoundError, match='make that run of the grid first'):
+        runs.make_run(tmp_path / 'runs', 'warm-none/seed0')
+    for job in ['reliability', *jobs]:
+        runs.make_run(tmp_path / 'runs', job)
+    folders = {job: tmp_path / 'results' / job for job in jobs}
+    logs = {job: pd.read_json(folder / 'log.jsonl', lines=True) for job, folder in folders.items()}
+    assert ['teacher CC' in log for log in logs.values()] == [True, True, False, True]
+    silent, heard = (logs[job].loss for job in jobs[:2])
+    assert silent[0] == heard[0] and silent[1] != heard[1]  # the teacher speaks from the second epoch on
+    results = {job: json.loads((folder / 'largest/result.json').read_text()) for job, folder in folders.items()}
+    assert results['v2-a1/seed0']['parameters']['viewers'] == 2 and results['warm-blur/seed0']['split'] == 'test'
+    assert (folders['warm-blur/seed0'] / 'smallest/per_image.csv').is_file()
+    read = papermill('selfkd_when.ipynb', tmp_path / 'read.ipynb', *options(**where, only='nothing'))
+    assert '5 of 63 runs are finished' in printed(read)
+    assert (tmp_path / 'results/phase.png').is_file()
+
+
 OTHER = {
     'encoder': ('encoder', 'torchvision'),
     'encoder_sha256': ('encoder_sha256', '0' * 64),

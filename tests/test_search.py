@@ -24,6 +24,7 @@ from salnas.data import load_dataset
 from salnas.efficiency import Pricer
 from salnas.progressive import ProgressiveSearch
 from salnas.proxies import HierarchicalProxySearch
+from salnas.recipes import study
 from salnas.search import (
     AtMost,
     EarlyExitEvolution,
@@ -614,6 +615,23 @@ def test_a_storage_with_facts_refuses_a_search_without(tmp_path):
     search(RandomSearch(SPACE), score, 1, storage=tmp_path / 'none.jsonl')
     with pytest.raises(ValueError, match='another about'):
         search(RandomSearch(SPACE), score, 2, storage=tmp_path / 'none.jsonl', about=facts)
+
+
+def test_a_study_by_the_older_rule_of_calibration_is_not_joined(tmp_path):
+    "The first images calibrated once, and such a study does not say so: its scores are not those of a sample."
+    start = save_checkpoint(Supernet(SPACE, seed=0), tmp_path / 'net.safetensors')
+    facts = dict(dataset='popout', edition='popout-1', space='tiny', resolutions=list(SPACE.resolutions), options={})
+    facts |= dict(size=[48, 64], calibration=4, precision='fp32', supernet=str(start), supernet_sha256='')
+    go_on = lambda budget: study(tmp_path, 'random', 0, budget, **facts)
+    go_on(1)
+    go_on(2)
+    header, *events = (file := tmp_path / 'study.jsonl').read_text().splitlines()
+    header = json.loads(header)
+    assert header['header']['about'].pop('calibration images') == 'a sample'
+    file.write_text('\n'.join([json.dumps(header), *events]) + '\n')
+    with pytest.raises(ValueError, match='another about'):
+        go_on(3)
+    assert len(history(file)) == 2
 
 
 def test_a_trial_told_twice_is_refused():

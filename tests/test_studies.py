@@ -179,7 +179,7 @@ def test_workers_die_between_their_claim_and_the_end_of_the_old_one(where, dead,
     for name, last, expected in [
         ('A', 3, [(1, 'running'), (2, 'running')]),
         ('B', 3, [(1, 'running'), (2, 'running'), (3, 'running')]),
-        ('C', 3, [(1, 'running'), (2, 'running'), (3, 'failed')]),
+        ('C', 2, [(1, 'running'), (2, 'running'), (3, 'failed')]),
         ('D', 2, [(2, 'running'), (3, 'failed')]),
         ('E', None, [(3, 'failed')]),
     ]:
