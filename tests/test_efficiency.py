@@ -152,6 +152,10 @@ def test_everything_is_measured_where_it_was_asked_for():
     fast = efficiency.optimize(net, device='meta')
     assert {t.device.type for t in fast.state_dict().values()} == {'meta'}
     assert len(efficiency.throughput(fast, (96, 128), (1, 2), 2)) == 2
+    here, seen = efficiency.optimize(net), []
+    here.register_forward_pre_hook(lambda _, x: seen.append(x[0].device.type))
+    assert len(efficiency.throughput(here, (96, 128), (1,), 2, device='meta')) == 1 and set(seen) == {'meta'}
+    assert next(here.parameters()).device.type == 'cpu'
     assert {t.device.type for t in net.state_dict().values()} == {'cpu'}
 
 
@@ -179,6 +183,8 @@ def test_absent_device_is_one_sentence():
         efficiency.cost_table({'net': network()}, (96, 128), device='cuda:99')
     with pytest.raises(ValueError, match="this machine has no device 'cuda:99'"):
         efficiency.latency(lambda: None, device='cuda:99')
+    with pytest.raises(ValueError, match="this machine has no device 'cuda:99'"):
+        efficiency.throughput(efficiency.optimize(network()), device='cuda:99')
 
 
 def test_benchmarks_run(tmp_path):
