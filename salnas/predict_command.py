@@ -12,12 +12,15 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Iterable
 from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from .devices import synchronise
 from .pictures import PICTURES, read_photo
 from .predict import SaliencyModel, as_density, frames, map_image, overlay, png_bytes, prepared
 from .runtimes import RUNTIMES
@@ -25,7 +28,7 @@ from .threads import ahead
 from .training import write_atomically
 
 # %% auto #0
-__all__ = ['VIDEOS', 'UNREADABLE', 'THREADS', 'predict_command']
+__all__ = ['VIDEOS', 'UNREADABLE', 'THREADS', 'Written', 'predict_files', 'predict_command']
 
 # %% ../nbs/workshop/predict_command.ipynb #6ba1cf7e
 VIDEOS = {'.gif', '.apng', '.mp4', '.mov', '.avi', '.mkv', '.webm', '.mpg'}
@@ -100,6 +103,7 @@ def _writes(model, files, write):
                 name, photo, small, took = picture.result()
                 start = time.perf_counter()
                 maps = model.run(small[None])
+                synchronise(model.device)
                 computed = time.perf_counter()
                 density = as_density(maps[0], photo.shape[:2])
                 took |= {'network': computed - start, 'bring to size': time.perf_counter() - computed}
@@ -107,6 +111,43 @@ def _writes(model, files, write):
                 yield functools.partial(_failed, e)
             else:
                 yield functools.partial(write, name, _unused(name, used), photo, density, took)
+
+# %% ../nbs/workshop/predict_command.ipynb #f37f9469
+@dataclass
+class Written:
+    "What `predict_files` did."
+
+    done: int = 0  # pictures whose files are written
+    bad: int = 0  # pictures that could not be
+    seconds: float = 0.0  # from the first to the last
+    stages: Counter = field(default_factory=Counter)  # seconds by stage; they overlap
+
+
+def predict_files(
+    model: SaliencyModel,
+    files: Iterable[str | Path],  # pictures, folders, videos
+    out: Path,  # folder for NAME.map.png and NAME.overlay.png; made when missing
+    npy: bool = False,  # also write the density as NAME.npy
+    png: bool = True,
+    say: Callable[[str], None] = print,  # is told what could not be done, and of names that were taken
+    progress: bool | None = False,  # a bar; None: if there is a terminal
+) -> Written:
+    "Maps of many pictures as files, in order. A picture that cannot be read or written is said, the others are done."
+    write, found, started = functools.partial(_write, Path(out), npy=npy, png=png), Written(), time.perf_counter()
+    with closing(ahead(_writes(model, files, write), THREADS)) as written:
+        for one in tqdm(written, unit=' pictures', disable=None if progress is None else not progress):
+            try:
+                name, unique, took = one.result()
+            except UNREADABLE as e:
+                say(str(e))
+                found.bad += 1
+                continue
+            found.done += 1
+            found.stages.update(took)
+            if unique != name:
+                say(f'a second {name} is written as {unique}')
+    found.seconds = time.perf_counter() - started
+    return found
 
 # %% ../nbs/workshop/predict_command.ipynb #e1711c8e
 def _arguments(argv):
@@ -127,12 +168,6 @@ def _arguments(argv):
     p.add_argument('--device', default='cpu', help='where to compute: cpu, cuda, cuda:1, mps (default: %(default)s)')
     return p.parse_args(argv)
 
-
-def _told(done, out, seconds, stages):
-    "The last line: maps, milliseconds of each, and of its stages."
-    each = ', '.join(f'{k} {1e3 * v / done:.0f}' for k, v in stages.items())
-    return f'{done} maps in {out}, {1e3 * seconds / done:.0f} ms each: {each} (read and write beside the rest)'
-
 # %% ../nbs/workshop/predict_command.ipynb #b468489f
 def predict_command(
     argv: list[str] | None = None,  # None: the command line's
@@ -147,26 +182,15 @@ def predict_command(
         a.out.mkdir(parents=True, exist_ok=True)
     except UNREADABLE as e:
         sys.exit(f'salnas_predict: {e}')
-    say = functools.partial(tqdm.write, file=sys.stderr)
-    write = functools.partial(_write, a.out, npy=a.npy, png=not a.no_png)
-    bad, done, started, stages = 0, 0, time.perf_counter(), Counter()
+    say = lambda text: tqdm.write(f'salnas_predict: {text}', file=sys.stderr)
     try:
-        with closing(ahead(_writes(model, a.files, write), THREADS)) as written:
-            for one in tqdm(written, unit=' pictures', disable=None):
-                try:
-                    name, unique, took = one.result()
-                except UNREADABLE as e:
-                    say(f'salnas_predict: {e}')
-                    bad += 1
-                    continue
-                done += 1
-                stages.update(took)
-                if unique != name:
-                    say(f'salnas_predict: a second {name} is written as {unique}')
+        found = predict_files(model, a.files, a.out, a.npy, not a.no_png, say, progress=None)
     except KeyboardInterrupt:
-        say(f'salnas_predict: interrupted; the files in {a.out} are whole')
+        say(f'interrupted; the files in {a.out} are whole')
         sys.exit(130)
-    if done:
-        print(_told(done, a.out, time.perf_counter() - started, stages))
-    if bad:
+    if found.done:
+        each = ', '.join(f'{k} {1e3 * v / found.done:.0f}' for k, v in found.stages.items())
+        ms = 1e3 * found.seconds / found.done
+        print(f'{found.done} maps in {a.out}, {ms:.0f} ms each: {each} (read and write beside the rest)')
+    if found.bad:
         sys.exit(1)
