@@ -260,13 +260,16 @@ def latency(
 
 # %% ../nbs/10_efficiency.ipynb #684f4987
 def throughput(
-    model: nn.Module,  # an (optimised) network; it is timed on the device where it is
+    model: nn.Module,  # an (optimised) network
     size: tuple[int, int] = (192, 256),  # (height, width)
     batches: tuple[int, ...] = (1, 2, 4, 8, 16),  # batch sizes
     repeats: int = 5,
+    device: str | torch.device | None = None,  # where a copy of it is timed; None: itself, where it is
 ) -> pd.DataFrame:  # index: batch size; images_per_s, ms_per_batch
     "Pictures per second against the batch size."
-    device = next(iter(model.state_dict().values())).device
+    here = next(iter(model.state_dict().values())).device
+    device = here if device is None else named_device(device)
+    model = model if device == here else copy.deepcopy(model).to(device)
     rows = {}
     for b in batches:
         x = torch.randn(b, 3, *size, device=device)

@@ -5,6 +5,7 @@
 # %% ../nbs/workshop/evaluation.ipynb #3e298588
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,6 +20,7 @@ from torch.utils.data import DataLoader
 
 from .allocator import keep_pages
 from .data import SaliencyDataset, centre_bias, collate, count_map, density_map
+from .devices import named_device
 from .metrics import evaluate_maps, shuffled_negatives
 from .protocols import AUTHORS, named_protocol
 from .settings import Settings
@@ -41,9 +43,10 @@ def in_precision(
     if precision not in PRECISIONS:
         also = ' (salnas.precision.resolved makes one of them of it)' if precision == 'auto' else ''
         raise ValueError(f'unknown precision {precision!r}: choose one of {", ".join(PRECISIONS)}{also}')
-    return torch.autocast(
-        torch.device(device).type, PRECISIONS[precision] or torch.bfloat16, enabled=precision != 'fp32'
-    )
+    kind = torch.device(device).type
+    if precision == 'fp32' and not torch.amp.is_autocast_available(kind):
+        return contextlib.nullcontext()
+    return torch.autocast(kind, PRECISIONS[precision] or torch.bfloat16, enabled=precision != 'fp32')
 
 # %% ../nbs/workshop/evaluation.ipynb #2364ffde
 def batches(
@@ -181,6 +184,7 @@ def evaluate(
     batch_size: int = 16,
     at: str = 'grid',  # 'grid': score at dataset.size; 'native': at each picture's own size
     precision: str = 'fp32',  # 'fp32', 'bf16' or 'fp16'
+    device: str | torch.device | None = None,  # where a network computes, a copy of it; None: where it is
 ) -> pd.DataFrame:  # one row per image (index: its name), one column per metric: CC KLD NSS SIM AUC sAUC IG
     """Scores of every image, with the metrics' default conventions; NaN where an image lacks what a metric needs.
 
@@ -188,8 +192,10 @@ def evaluate(
     Under the `authors` protocol maps are blurred first, as theirs are (11x11, sigma 10.5).
     Negatives of sAUC: all fixations of the other images of the part.
     Baseline of IG: `centre_bias` of the training images.
-    At native size a network with a `transform` gets its pictures through that one: as `SaliencyModel` reads them."""
+    At native size a network with a `transform` gets its pictures through that one: as `SaliencyModel` reads them.
+    A supernet, an absent device: ValueError."""
     keep_pages()
+    model = _placed(model, device)
     if isinstance(model, Supernet):
         raise ValueError(
             'a supernet has no statistics that fit one network: evaluate calibrated(supernet, train, arch)'
@@ -210,6 +216,16 @@ def evaluate(
             rows += [score.native(m, len(names) + j) for j, m in enumerate(maps)]
         names += batch['name']
     return pd.concat(rows).set_axis(pd.Index(names, name='image'))
+
+
+def _placed(model, device):
+    "The model where it is to compute: itself, or a copy."
+    if device is None:
+        return model
+    if not isinstance(model, Network):
+        raise ValueError('device is for networks, a function computes where it wants: leave device out')
+    device = named_device(device)
+    return model if model.mean.device == device else copy.deepcopy(model).to(device)
 
 
 def _deployed(net, dataset, batch_size, precision):

@@ -5,6 +5,9 @@
 # %% ../nbs/workshop/exports.ipynb #02c16ece
 from __future__ import annotations
 import copy
+import functools
+import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Callable
@@ -15,12 +18,17 @@ import numpy as np
 import torch
 from torch import nn
 
+from .checkpoints import tensor_checksum
 from .efficiency import optimize
 from .extras import need
+from .files import write_atomically
+from .graphs import onnx_graph
+from .pictures import fitted_size
 from .supernet import Subnet
 
 # %% auto #0
-__all__ = ['Agreement', 'agreement', 'to_onnx', 'load_exported', 'to_openvino']
+__all__ = ['EXPORT_FORMAT', 'COMPILED', 'LARGEST_DIFFERENCE', 'Agreement', 'agreement', 'network_identity', 'stamp', 'Exported',
+           'load_exported', 'onnx_bytes', 'some_size', 'to_onnx', 'to_openvino']
 
 # %% ../nbs/workshop/exports.ipynb #8ffcf997
 class _Whole(nn.Module):
@@ -68,64 +76,148 @@ def agreement(
     each = [_correlation(a, b) for a, b in zip(got, want.double().numpy())]
     return Agreement(float(np.abs(got - want.numpy()).max()), float(min(each)))
 
-# %% ../nbs/workshop/exports.ipynb #061999e7
+# %% ../nbs/workshop/exports.ipynb #a10eeb2d
+EXPORT_FORMAT = 1  # of the stamp; files of before have none
+
+
+def network_identity(
+    net: Subnet,
+) -> str:  # sha256, in hexadecimal
+    "What tells two networks apart: their layers, and their weights to half precision."
+    weights = {k: v.half() for k, v in net.state_dict().items() if v.is_floating_point()}
+    layers = repr((net.plan, net.output_size))
+    return hashlib.sha256((layers + tensor_checksum(weights)).encode()).hexdigest()
+
+
+def stamp(
+    net: Subnet,
+    size: tuple[int, int] | None,  # (height, width) of the pictures; None: any whose long side is the resolution
+    precision: str = 'fp32',  # of the weights: 'fp32' or 'int8'
+) -> dict:  # as JSON holds it
+    "What an exported file says of itself."
+    facts = dict(network=network_identity(net), size=size and list(size), resolution=net.plan.resolution)
+    return dict(format=EXPORT_FORMAT, **facts, precision=precision)
+
+# %% ../nbs/workshop/exports.ipynb #4e2d4f7f
+@dataclass(frozen=True)
+class Exported:
+    "An exported network as a function of (B,3,H,W) float32 pictures in [0,1], numpy -> (B,H,W) maps."
+
+    run: Callable[[np.ndarray], np.ndarray]
+    about: dict  # its `stamp`; empty: it has none
+
+    def __call__(self, images):
+        return self.run(np.ascontiguousarray(images, dtype=np.float32))
+
+
+def _there(device, known, runtime):
+    if device not in known:
+        raise ValueError(f'{runtime} has no device {device!r} here: choose one of {", ".join(known)}')
+
+
+def _onnxruntime(source, threads, precision, device):
+    if precision != 'fp32':
+        raise ValueError(f"ONNX Runtime computes in 'fp32', got {precision!r}: openvino has others")
+    ort = need('onnxruntime', 'export')
+    kind, _, number = device.partition(':')
+    names = {'cpu': 'CPUExecutionProvider', 'cuda': 'CUDAExecutionProvider'}
+    _there(kind, [k for k, v in names.items() if v in ort.get_available_providers()], 'ONNX Runtime')
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    more = {'device_id': number or '0'} if kind == 'cuda' else {}
+    session = ort.InferenceSession(source, options, providers=[(names[kind], more)])
+    said = session.get_modelmeta().custom_metadata_map.get('salnas')
+    return Exported(lambda images: session.run(None, {'images': images})[0], json.loads(said or '{}'))
+
+# %% ../nbs/workshop/exports.ipynb #b16c13f5
+COMPILED = 8  # sizes of pictures for which OpenVINO's compiled networks are kept
+
+
+def _openvino(source, threads, precision, device):
+    core = need('openvino', 'export').Core()
+    kind = device.upper()
+    _there(device, [d.lower() for d in core.available_devices], 'OpenVINO')
+    core.set_property({'ENABLE_MMAP': False})  # the file may be replaced while it is in use
+    model = core.read_model(source)
+    hints = {'INFERENCE_PRECISION_HINT': {'fp32': 'f32', 'bf16': 'bf16'}[precision], 'PERFORMANCE_HINT': 'LATENCY'}
+    if threads and kind == 'CPU':
+        hints['INFERENCE_NUM_THREADS'] = threads
+
+    @functools.lru_cache(maxsize=COMPILED)
+    def compiled(size):
+        fixed = model.clone()
+        fixed.reshape([1, 3, *size])
+        return core.compile_model(fixed, kind, hints)
+
+    def run(images):
+        network = compiled(images.shape[2:])
+        return np.concatenate([network(image[None])[0] for image in images])
+
+    places = ['salnas'], ['framework', 'salnas']  # of its own files, and of ONNX
+    said = [model.get_rt_info(place).astype(str) for place in places if model.has_rt_info(place)]
+    return Exported(run, json.loads(said[0] if said else '{}'))
+
+# %% ../nbs/workshop/exports.ipynb #abcff5cb
+def load_exported(
+    source: str | Path | bytes,  # .onnx, .xml of OpenVINO, or the bytes of an ONNX file
+    threads: int = 0,  # 0: the runtime's choice
+    precision: str = 'fp32',  # of OpenVINO's arithmetic: 'fp32' or 'bf16'; an int8 network wants 'fp32'
+    device: str = 'cpu',  # as the runtime knows it: 'cpu', 'cuda', 'cuda:1' for ONNX Runtime, 'cpu', 'gpu' for OpenVINO
+    runtime: str | None = None,  # 'onnx' or 'openvino', which reads both; None: by the file's ending, bytes are ONNX
+) -> Exported:  # a function of (B,3,H,W) float32 pictures in [0,1] -> (B,H,W) maps
+    """The exported network as a function, run by ONNX Runtime or OpenVINO.
+
+    A missing package: ImportError. A device or precision that the runtime lacks, or no such network: ValueError."""
+    file, name = not isinstance(source, bytes), source if not isinstance(source, bytes) else 'what was given'
+    if file and not Path(source).is_file():
+        raise FileNotFoundError(f'there is no exported network at {source}')
+    runtime = runtime or ('openvino' if file and Path(source).suffix == '.xml' else 'onnx')
+    loader = {'onnx': _onnxruntime, 'openvino': _openvino}[runtime]
+    try:
+        return loader(str(source) if file else source, threads, precision, device)
+    except (ImportError, ValueError):
+        raise
+    except Exception as e:  # every runtime has errors of its own
+        why = str(e).strip().splitlines()[0]
+        raise ValueError(f'{name} is damaged or no exported network ({why}): export it again') from e
+
+# %% ../nbs/workshop/exports.ipynb #a7dd32db
+LARGEST_DIFFERENCE = 1e-4  # of a map's values, between PyTorch and a network exported in floating point
+
+
+def onnx_bytes(
+    net: Subnet,  # calibrated
+    size: tuple[int, int] | None = (192, 256),  # (height, width); None: any whose long side is the resolution
+) -> bytes:
+    "An ONNX file of the network with its `stamp`."
+    return onnx_graph(optimize(net, device='cpu').net, size, stamp(net, size))
+
+
+def some_size(
+    net: Subnet,
+) -> tuple[int, int]:
+    "One (height, width) of pictures as the network takes them where it takes any."
+    return fitted_size((2, 3), net.plan.resolution)
+
+
 def to_onnx(
     net: Subnet,  # calibrated
     path: str | Path,  # to write, .onnx
-    size: tuple[int, int] = (192, 256),  # (height, width) of the pictures
+    size: tuple[int, int] | None = (192, 256),  # (height, width) of the pictures; None: any, see below
 ) -> Agreement:
     """Write an ONNX file and check it in ONNX Runtime.
 
-    Its input `images` is (B,3,H,W) in [0,1], its output `maps` (B,H,W), B is free. RuntimeError if a map differs by
-    more than 1e-4."""
-    need('onnxscript', 'export')
-    need('onnxruntime', 'export')
-    path = Path(path)
-    fast = optimize(net, device='cpu').net
-    aside = path.with_name(f'.{path.name}.{os.getpid()}.onnx')
-    try:
-        batch = torch.export.Dim('batch', min=1, max=4096)
-        program = torch.onnx.export(
-            _Whole(fast).eval(),
-            (torch.rand(2, 3, *size),),
-            dynamo=True,
-            input_names=['images'],
-            output_names=['maps'],
-            dynamic_shapes={'images': {0: batch}},
-            verbose=False,
+    Its input `images` is (B,3,H,W) in [0,1], its output `maps` (B,H,W), B is free. Without a size H and W are free too,
+    and the longer one should be the network's resolution. RuntimeError if a map differs by more than 1e-4."""
+    data = onnx_bytes(net, size)
+    found = agreement(load_exported(data), net, size or some_size(net))
+    if found.max_abs > LARGEST_DIFFERENCE:
+        raise RuntimeError(
+            f'the exported network differs from PyTorch by {found.max_abs:.1e}, which is more than 1e-4: '
+            f'{path} was not written'
         )
-        program.save(str(aside))
-        found = agreement(load_exported(aside), net, size)
-        if found.max_abs > 1e-4:
-            raise RuntimeError(
-                f'the exported network differs from PyTorch by {found.max_abs:.1e}, which is more than 1e-4: '
-                f'{path} was not written'
-            )
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    write_atomically(path, data)
     return found
-
-# %% ../nbs/workshop/exports.ipynb #9b96b97a
-def load_exported(
-    path: str | Path,  # .onnx, or .xml of OpenVINO
-    threads: int = 0,  # 0: the runtime's choice
-    precision: str = 'fp32',  # of OpenVINO's arithmetic: 'fp32' or 'bf16'
-) -> Callable[[np.ndarray], np.ndarray]:  # of (B,3,H,W) float32 pictures in [0,1] -> (B,H,W) maps
-    "The exported network as a function, run by ONNX Runtime or OpenVINO."
-    path = Path(path)
-    if path.suffix == '.onnx':
-        ort = need('onnxruntime', 'export')
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        session = ort.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
-        return lambda images: session.run(None, {'images': np.ascontiguousarray(images, dtype=np.float32)})[0]
-    ov = need('openvino', 'export')
-    hints = {'INFERENCE_PRECISION_HINT': {'fp32': 'f32', 'bf16': 'bf16'}[precision], 'PERFORMANCE_HINT': 'LATENCY'}
-    if threads:
-        hints['INFERENCE_NUM_THREADS'] = threads
-    compiled = ov.Core().compile_model(str(path), 'CPU', hints)
-    return lambda images: compiled(np.ascontiguousarray(images, dtype=np.float32))[0]
 
 # %% ../nbs/workshop/exports.ipynb #383a6fb4
 def _quantised(model, pictures, keep):
@@ -145,7 +237,7 @@ def _quantised(model, pictures, keep):
 def to_openvino(
     net: Subnet,  # calibrated
     path: str | Path,  # to write, .xml; the weights go beside it, .bin
-    size: tuple[int, int] = (192, 256),  # (height, width) of the pictures
+    size: tuple[int, int] | None = (192, 256),  # (height, width) of the pictures; None: any, as with `to_onnx`
     calibration: torch.Tensor | None = None,  # (N,3,H,W) training pictures in [0,1]: quantise to int8 on them
     least_cc: float = 0.995,  # of an int8 network's maps with PyTorch's
     keep: int = 3,  # first convolutions that stay in floating point
@@ -157,14 +249,15 @@ def to_openvino(
     if path.suffix != '.xml':
         raise ValueError(f"path must end in .xml, got {path.name}")
     with tempfile.TemporaryDirectory(dir=path.parent) as aside:
-        to_onnx(net, Path(aside) / 'net.onnx', size)
-        model = ov.Core().read_model(Path(aside) / 'net.onnx')
+        model = ov.Core().read_model(onnx_bytes(net, size))
         if calibration is not None:
             model = _quantised(model, calibration, keep)
+        about = stamp(net, size, 'fp32' if calibration is None else 'int8')
+        model.set_rt_info(json.dumps(about), 'salnas')
         ov.save_model(model, str(Path(aside) / path.name), compress_to_fp16=False)
         pictures = None if calibration is None else calibration[:4]
-        found = agreement(load_exported(Path(aside) / path.name), net, size, pictures)
-        good = found.max_abs <= 1e-4 if calibration is None else found.cc >= least_cc
+        found = agreement(load_exported(Path(aside) / path.name), net, size or some_size(net), pictures)
+        good = found.max_abs <= LARGEST_DIFFERENCE if calibration is None else found.cc >= least_cc
         if not good:
             raise RuntimeError(f'the exported network differs from PyTorch ({found}): {path} was not written')
         for end in ('.bin', '.xml'):

@@ -4,15 +4,13 @@
 
 # %% ../nbs/12_predict.ipynb #fd2ce87f
 from __future__ import annotations
-import argparse
 import copy
-import functools
+import importlib
 import io
-import itertools
 import json
-import sys
-import time
+import struct
 import warnings
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -21,23 +19,23 @@ import numpy as np
 import torch
 from PIL import Image, ImageSequence
 from torch.nn import functional as F
-from tqdm import tqdm
 
 import salnas
 from .allocator import keep_pages
 from .devices import named_device
-from .efficiency import optimize
 from .exports import Agreement, to_onnx, to_openvino
-from .pictures import LARGEST, PICTURES, Transform, fitted_size, read_photo, to_rgb  # noqa: F401
+from .pictures import LARGEST, Transform, fitted_size, read_photo, to_rgb  # noqa: F401
+from .runtimes import check_runtime, runner
 from .supernet import Subnet
 from .training import load_checkpoint, save_checkpoint, write_atomically
 
 # %% auto #0
-__all__ = ['PRETRAINED', 'VIDEOS', 'packaged', 'as_density', 'proportions_kept', 'SaliencyModel', 'map_image', 'overlay',
-           'frames', 'predict_command', 'LARGEST', 'read_photo']
+__all__ = ['PRETRAINED', 'COLOURS', 'packaged', 'proportions_kept', 'read_model', 'write_model', 'prepared', 'photo_batches',
+           'as_density', 'SaliencyModel', 'map_image', 'overlay', 'png_bytes', 'frames', 'LARGEST', 'read_photo',
+           'predict_command']
 
 # %% ../nbs/12_predict.ipynb #667efab9
-_all_ = ['LARGEST', 'read_photo']
+_all_ = ['LARGEST', 'read_photo', 'predict_command']
 
 # %% ../nbs/12_predict.ipynb #1615589e
 def packaged(
@@ -50,22 +48,95 @@ def packaged(
 PRETRAINED = packaged('small.safetensors')  # the network that comes with the package
 
 
-def as_density(
-    values: torch.Tensor,  # (h,w), none negative
-) -> np.ndarray:  # (h,w) float32
-    "The values over their sum; where all are 0, the same everywhere."
-    total = values.sum()
-    if total > 0:
-        return (values / total).float().numpy()
-    return np.full(tuple(values.shape), 1 / values.numel(), np.float32)
-
-
 def proportions_kept(
     net: Subnet,
 ) -> Transform:
     "How pictures were read before checkpoints said it: in their proportions, the long side the network's resolution."
     statistics = {k: getattr(net, k).tolist() for k in ('mean', 'std')}
     return Transform(fitted_size((3, 4), net.arch.resolution), keep_aspect=True, **statistics)
+
+# %% ../nbs/12_predict.ipynb #af22688c
+def read_model(
+    path: Path,  # a checkpoint of one network; its card lies beside it as .json, if it has one
+) -> tuple[Subnet, dict]:
+    "Network and card of a checkpoint. FileNotFoundError, or ValueError for what is no network of ours, or several."
+    if not path.is_file():
+        raise FileNotFoundError(f'there is no model at {path}')
+    net = load_checkpoint(path)
+    if not isinstance(net, Subnet):
+        raise ValueError(f'{path} holds a supernet: save one network of it, calibrated(supernet, train, arch)')
+    if net.transform is None:
+        warnings.warn(
+            f'{path} is of an older kind that does not say how its pictures were prepared: they keep their '
+            f'proportions, the long side is {net.arch.resolution} pixels'
+        )
+    card = path.with_suffix('.json')
+    return net, json.loads(card.read_text(encoding='utf-8')) if card.is_file() else {}
+
+
+def write_model(
+    net: Subnet,  # it is left as it is
+    card: dict,  # where it comes from; nothing is written of an empty one
+    path: str | Path,  # .safetensors; the card goes beside it as .json
+    precision: str = 'fp16',  # of the stored weights: 'fp16' or 'fp32'
+):
+    "Write a network and its card, atomically."
+    if precision not in ('fp16', 'fp32'):
+        raise ValueError(f"precision must be 'fp16' or 'fp32', got {precision!r}")
+    net = copy.deepcopy(net)
+    if precision == 'fp16':
+        net = net.half()
+        bad = [k for k, v in net.state_dict().items() if not torch.isfinite(v).all()]
+        if bad:
+            raise ValueError(f'{bad[0]} does not fit into half precision: save as fp32')
+    save_checkpoint(net, path)
+    if card:
+        text = json.dumps(card, indent=1, ensure_ascii=False) + '\n'
+        write_atomically(Path(path).with_suffix('.json'), text.encode())
+
+# %% ../nbs/12_predict.ipynb #6f8a21a2
+def prepared(
+    photo: np.ndarray,  # (h,w,3) uint8
+    transform: Transform,
+) -> torch.Tensor:  # (3,H,W) float32 in [0,1]
+    "A picture as the network wants it."
+    return torch.from_numpy(transform(photo)).permute(2, 0, 1).float() / 255
+
+
+def photo_batches(
+    images: Iterable,  # as `read_photo` takes them; read when they are needed
+    transform: Transform,
+    batch_size: int,
+) -> Iterator[tuple[torch.Tensor, list]]:  # (B,3,H,W) in [0,1], and the pictures' own (h,w)
+    "Batches of one shape. What cannot be read, or whatever `images` raises, is raised after what came before it."
+    batch, sizes, images = [], [], iter(images)
+    while True:
+        try:
+            photo, failed = read_photo(next(images)), None
+        except Exception as e:  # raised below, when its turn has come
+            photo, failed = None, e
+        small = None if failed else prepared(photo, transform)
+        if batch and (failed or len(batch) == batch_size or small.shape != batch[0].shape):
+            yield torch.stack(batch), sizes
+            batch, sizes = [], []
+        if isinstance(failed, StopIteration):
+            return
+        if failed:
+            raise failed
+        batch.append(small)
+        sizes.append(photo.shape[:2])
+
+
+def as_density(
+    map_: torch.Tensor,  # (H,W), not negative but for rounding
+    size: tuple[int, int],  # (h,w) of the picture
+) -> np.ndarray:  # (h,w) float32, sums to 1
+    "The map at a picture's size (bilinear), over its sum; where it is 0 everywhere, the same everywhere."
+    up = F.interpolate(map_[None, None], size, mode='bilinear', align_corners=False)[0, 0].clamp(min=0).cpu()
+    total = up.sum(dtype=torch.float64).item()
+    if total > 0:
+        return up.mul_(1 / total).numpy()
+    return np.full(tuple(size), 1 / up.numel(), np.float32)
 
 # %% ../nbs/12_predict.ipynb #e54e56cb
 class SaliencyModel:
@@ -75,41 +146,36 @@ class SaliencyModel:
         self,
         net: Subnet,  # calibrated; it is copied, and left as it is
         card: dict | None = None,  # where it comes from: data, metrics, licence
-        precision: str = 'fp32',  # of the arithmetic: 'fp32' or 'bf16'
+        precision: str = 'fp32',  # of the arithmetic: 'fp32', 'bf16' with torch and openvino, 'int8' with openvino
         device: str | torch.device | None = None,  # where to compute; None: where `net` is
+        runtime: str = 'torch',  # that computes: 'torch', 'onnx' or 'openvino'
+        checkpoint: Path | None = None,  # beside which an exported network may lie, see `runtimes.runner`
     ):
         keep_pages()
         self.net = copy.deepcopy(net).float().eval()
         self.net.transform = getattr(net, 'transform', None) or proportions_kept(net)
-        self.card, self.precision = card or {}, precision
-        self.device = named_device(device or net.mean.device)
-        self._fast = optimize(self.net, precision, device=self.device)
+        self.card, self.precision, self.runtime = card or {}, precision, runtime
+        self.run = runner(self.net, self.transform, runtime, precision, device, checkpoint)
+        self.device = self.run.device
 
     @classmethod
     def load(
         cls,
         path: str | Path | None = None,  # a checkpoint; None: the network that comes with the package
-        precision: str = 'fp32',  # of the arithmetic: 'fp32' or 'bf16'
+        precision: str = 'fp32',  # of the arithmetic: 'fp32', 'bf16' with torch and openvino, 'int8' with openvino
         device: str | torch.device = 'cpu',  # where to compute
+        runtime: str = 'torch',  # that computes: 'torch', 'onnx' or 'openvino'
     ) -> SaliencyModel:
         """The model of a checkpoint. A checkpoint that does not say how its pictures were prepared gets a warning.
 
-        A file that is not ours, damaged or of a newer format, a supernet, an absent device: ValueError. No file:
-        FileNotFoundError."""
-        path, device = Path(path or PRETRAINED), named_device(device)
-        if not path.is_file():
-            raise FileNotFoundError(f'there is no model at {path}')
-        net = load_checkpoint(path)
-        if not isinstance(net, Subnet):
-            raise ValueError(f'{path} holds a supernet: save one network of it, calibrated(supernet, train, arch)')
-        if net.transform is None:
-            warnings.warn(
-                f'{path} is of an older kind that does not say how its pictures were prepared: they keep their '
-                f'proportions, the long side is {net.arch.resolution} pixels'
-            )
-        card = path.with_suffix('.json')
-        about = json.loads(card.read_text(encoding='utf-8')) if card.is_file() else {}
-        return cls(net, about, precision, device)
+        With another runtime than torch a network that was exported beside the checkpoint is used (m.onnx, m.xml,
+        m.int8.xml beside m.safetensors); without one it is exported in memory. A file that is not ours, damaged or of
+        another format, an export of another network, a supernet, an absent device: ValueError. No file:
+        FileNotFoundError. A runtime that is not installed: ImportError."""
+        check_runtime(runtime, precision)
+        path = Path(path or PRETRAINED)
+        device = named_device(device) if runtime == 'torch' else device
+        return cls(*read_model(path), precision, device, runtime, path)
 
     def save(
         self,
@@ -117,18 +183,7 @@ class SaliencyModel:
         precision: str = 'fp16',  # of the stored weights: 'fp16' or 'fp32'
     ):
         "Write the model, atomically."
-        if precision not in ('fp16', 'fp32'):
-            raise ValueError(f"precision must be 'fp16' or 'fp32', got {precision!r}")
-        net = copy.deepcopy(self.net)
-        if precision == 'fp16':
-            net = net.half()
-            bad = [k for k, v in net.state_dict().items() if not torch.isfinite(v).all()]
-            if bad:
-                raise ValueError(f'{bad[0]} does not fit into half precision: save as fp32')
-        save_checkpoint(net, path)
-        if self.card:
-            text = json.dumps(self.card, indent=1, ensure_ascii=False) + '\n'
-            write_atomically(Path(path).with_suffix('.json'), text.encode())
+        write_model(self.net, self.card, path, precision)
 
     def predict(
         self,
@@ -145,41 +200,16 @@ class SaliencyModel:
         """Densities in order. A picture that cannot be read raises when its turn comes, after those before it.
 
         The same holds for whatever `images` itself raises."""
-        batch, sizes, images = [], [], iter(images)
-        while True:
-            try:
-                photo, failed = read_photo(next(images)), None
-            except Exception as e:  # raised below, when its turn has come
-                photo, failed = None, e
-            small = None if failed else self._small(photo)
-            if batch and (failed or len(batch) == batch_size or small.shape != batch[0].shape):
-                yield from self._maps(batch, sizes)
-                batch, sizes = [], []
-            if isinstance(failed, StopIteration):
-                return
-            if failed:
-                raise failed
-            batch.append(small)
-            sizes.append(photo.shape[:2])
-
-    def _small(self, photo):
-        "(3,H,W) float32 in [0,1] as the network wants it."
-        return torch.from_numpy(self.transform(photo)).permute(2, 0, 1).float() / 255
-
-    @torch.no_grad()
-    def _maps(self, batch, sizes):
-        maps = self._fast(self._fast.normalise(torch.stack(batch).to(self.device)))
-        for m, size in zip(maps, sizes):
-            m = F.interpolate(m[None, None], size, mode='bilinear', align_corners=False)[0, 0]
-            yield as_density(m.cpu().double().clamp(min=0))
+        for batch, sizes in photo_batches(images, self.transform, batch_size):
+            yield from map(as_density, self.run(batch), sizes)
 
     def to_onnx(self, path, size=None) -> Agreement:
-        "Export for pictures (B,3,*size) in [0,1], by default of `model.size`: see `exports.to_onnx`."
-        return to_onnx(self.net, path, size or self.size)
+        "Export for pictures (B,3,*size) in [0,1], by default of any size that the transform gives: `exports.to_onnx`."
+        return to_onnx(self.net, path, size or self._export_size)
 
     def to_openvino(self, path, size=None, calibration=None) -> Agreement:
-        "Export, with `calibration` pictures to int8: see `exports.to_openvino`."
-        return to_openvino(self.net, path, size or self.size, calibration)
+        "Export likewise, with `calibration` pictures to int8: see `exports.to_openvino`."
+        return to_openvino(self.net, path, size or self._export_size, calibration)
 
     @property
     def transform(self) -> Transform:
@@ -188,18 +218,25 @@ class SaliencyModel:
 
     @property
     def size(self) -> tuple[int, int]:
-        "(height, width) of the pictures of an export: those of the transform."
+        "(height, width) of the transform; where it keeps proportions only the longer one counts."
         return self.transform.size
 
+    @property
+    def _export_size(self):
+        return None if self.transform.keep_aspect else self.size
+
 # %% ../nbs/12_predict.ipynb #ea55e190
+COLOURS = np.round(matplotlib.colormaps['inferno'](np.arange(256))[:, :3] * 255).astype(np.uint8)  # (256,3), of a level
+
+
 def map_image(
     density: np.ndarray,  # (h,w)
 ) -> np.ndarray:  # (h,w) uint8
     "The map stretched to 0..255."
-    span = density.max() - density.min()
-    if span == 0:
+    low, high = density.min(), density.max()
+    if high == low:
         return np.zeros(density.shape, np.uint8)
-    return np.round((density - density.min()) / span * 255).astype(np.uint8)
+    return np.round((density - low) * (255 / (high - low))).astype(np.uint8)
 
 
 def overlay(
@@ -208,17 +245,30 @@ def overlay(
     strength: float = 0.65,  # of the colour at the peak
 ) -> np.ndarray:  # (h,w,3) uint8
     "The map in colour over the picture, in grey where it is low."
-    level = map_image(density)[..., None] / 255.0
-    colour = matplotlib.colormaps['inferno'](level[..., 0])[..., :3] * 255
-    grey = photo.astype(np.float32).mean(2, keepdims=True) * 0.6 + photo * 0.4
-    weight = strength * level**0.5
-    return np.round(grey * (1 - weight) + colour * weight).clip(0, 255).astype(np.uint8)
+    level = Image.fromarray(map_image(density))
+    colour = level.copy()
+    colour.putpalette(COLOURS.tobytes())
+    mixed = np.full((3, 4), [0.2, 0.2, 0.2, 0]) + 0.4 * np.eye(3, 4)  # three fifths grey
+    grey = Image.fromarray(photo).convert('RGB', tuple(mixed.ravel()))
+    weight = level.point([round(255 * strength * (k / 255) ** 0.5) for k in range(256)])
+    return np.array(Image.composite(colour.convert('RGB'), grey, weight))
 
-
-def _save_png(array, path):
-    file = io.BytesIO()
-    Image.fromarray(array).save(file, 'png')
-    write_atomically(path, file.getvalue())
+# %% ../nbs/12_predict.ipynb #64ffb46d
+def png_bytes(
+    pixels: np.ndarray,  # (h,w) or (h,w,3) uint8
+) -> bytes:
+    "A PNG file, made quickly: each row as the difference to the one above, coded by Huffman's code alone."
+    rows = pixels.reshape(len(pixels), -1)
+    filtered = np.full((len(rows), 1 + rows.shape[1]), 2, np.uint8)  # 2 in front of a row names that filter
+    filtered[0, 1:] = rows[0]
+    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
+    packer = zlib.compressobj(1, strategy=zlib.Z_HUFFMAN_ONLY)
+    data = packer.compress(filtered) + packer.flush()
+    colour = 0 if pixels.ndim == 2 else 2
+    header = struct.pack('>IIBBBBB', *pixels.shape[1::-1], 8, colour, 0, 0, 0)
+    chunks = ((b'IHDR', header), (b'IDAT', data), (b'IEND', b''))
+    whole = [struct.pack('>I', len(d)) + k + d + struct.pack('>I', zlib.crc32(k + d)) for k, d in chunks]
+    return b'\x89PNG\r\n\x1a\n' + b''.join(whole)
 
 # %% ../nbs/12_predict.ipynb #b3081534
 def frames(
@@ -239,95 +289,9 @@ def frames(
         for frame in video.decode(video=0):
             yield frame.to_ndarray(format='rgb24')
 
-# %% ../nbs/12_predict.ipynb #4188c723
-VIDEOS = {'.gif', '.apng', '.mp4', '.mov', '.avi', '.mkv', '.webm', '.mpg'}
-
-
-def _jobs(files):
-    "(name, what to predict, its picture) of files, folders and videos; or (name, error)."
-    for given in map(Path, files):
-        inside = [given]
-        if given.is_dir():
-            inside = sorted(f for f in given.iterdir() if f.suffix.lower() in PICTURES | VIDEOS)
-        if not inside:
-            yield given.name, ValueError(f'{given} holds no pictures'), None
-        for f in inside:
-            try:
-                if f.suffix.lower() in VIDEOS:
-                    for i, frame in enumerate(frames(f)):
-                        yield f'{f.stem}.{i:05d}', None, frame
-                else:
-                    yield f.stem, None, read_photo(f)
-            except (ValueError, OSError, ImportError) as e:
-                yield f.name, e, None
-
-
-def _unused(
-    name,
-    used,  # names that are taken, in small letters: some file systems know no capitals
-):
-    "The name itself, or the first of name-2, name-3 ... that is not taken; it is taken then."
-    numbered = (f'{name}-{k}' for k in itertools.count(2))
-    free = next(n for n in itertools.chain([name], numbered) if n.lower() not in used)
-    used.add(free.lower())
-    return free
-
-
-def _write(out, name, photo, density, npy, png):
-    if png:
-        _save_png(map_image(density), out / f'{name}.map.png')
-        _save_png(overlay(photo, density), out / f'{name}.overlay.png')
-    if npy:
-        file = io.BytesIO()
-        np.save(file, density)
-        write_atomically(out / f'{name}.npy', file.getvalue())
-
-# %% ../nbs/12_predict.ipynb #14ef5016
-def _arguments(argv):
-    p = argparse.ArgumentParser(
-        'salnas_predict', description='Saliency maps of pictures, folders of pictures, or videos.'
-    )
-    p.add_argument('files', nargs='+', metavar='FILE', help='picture, folder or video')
-    out = 'folder for NAME.map.png and NAME.overlay.png (default: %(default)s)'
-    p.add_argument('--out', type=Path, default=Path('saliency'), help=out)
-    p.add_argument('--model', type=Path, help='a checkpoint of salnas (default: the one that comes along)')
-    p.add_argument('--npy', action='store_true', help='also write the density as NAME.npy')
-    p.add_argument('--no-png', action='store_true', help='no pictures, with --npy')
-    p.add_argument('--bf16', action='store_true', help='compute in bfloat16')
-    p.add_argument('--device', default='cpu', help='where to compute: cpu, cuda, cuda:1, mps (default: %(default)s)')
-    return p.parse_args(argv)
-
-
-def predict_command(
-    argv: list[str] | None = None,  # None: the command line's
-):
-    """The command `salnas_predict`.
-
-    A file that cannot be read is said in one sentence, and the others are done; then the exit code is 1. Where two
-    pictures have one name, the later one gets a number, and that is said too."""
-    a = _arguments(argv)
-    try:
-        model = SaliencyModel.load(a.model, 'bf16' if a.bf16 else 'fp32', a.device)
-        a.out.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as e:
-        sys.exit(f'salnas_predict: {e}')
-    say = functools.partial(tqdm.write, file=sys.stderr)
-    bad, done, started, used = 0, 0, time.perf_counter(), set()
-    for name, error, photo in tqdm(_jobs(a.files), unit=' pictures', disable=None):
-        if error is None:
-            try:
-                unique = _unused(name, used)
-                _write(a.out, unique, photo, model.predict(photo), a.npy, not a.no_png)
-                done += 1
-                if unique != name:
-                    say(f'salnas_predict: a second {name} is written as {unique}')
-            except (OSError, ValueError) as e:
-                error = e
-        if error is not None:
-            say(f'salnas_predict: {error}')
-            bad += 1
-    seconds = time.perf_counter() - started
-    if done:
-        print(f'{done} maps in {a.out}, {1e3 * seconds / done:.0f} ms each')
-    if bad:
-        sys.exit(1)
+# %% ../nbs/12_predict.ipynb #89da7daf
+def __getattr__(name):
+    "The command, whose room imports this one."
+    if name != 'predict_command':
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return importlib.import_module('salnas.predict_command').predict_command

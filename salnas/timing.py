@@ -27,9 +27,11 @@ def layer_times(
     net: Subnet,
     size: tuple[int, int] = (288, 384),  # (height, width) of the picture
     repeats: int = 10,
+    device: str | torch.device | None = None,  # that is timed; None: the one where the network is
 ) -> pd.DataFrame:  # index: layer; part, macs, ms (median of its own call)
-    "Time and MACs of every convolution layer within the optimised network, at batch 1, on the network's device."
-    fast, times, device = optimize(net), {}, net.mean.device
+    "Time and MACs of every convolution layer within the optimised network, at batch 1."
+    device, times = named_device(device or net.mean.device), {}
+    fast = optimize(net, device=device)
     names = {m: n for n, m in fast.net.named_modules() if isinstance(m, ConvBNAct)}
 
     def before(m, _):

@@ -59,7 +59,6 @@ def test_what_cannot_be_optimised():
 
 def test_onnx(tmp_path):
     pytest.importorskip('onnxruntime')
-    pytest.importorskip('onnxscript')
     net = network()
     found = efficiency.to_onnx(net, tmp_path / 'net.onnx', (96, 128))
     assert found.max_abs < 1e-4 and [p.name for p in tmp_path.iterdir()] == ['net.onnx']
@@ -71,9 +70,43 @@ def test_onnx(tmp_path):
         assert np.abs(run(images.numpy()) - want.numpy()).max() < 1e-4
 
 
+@pytest.mark.parametrize('name', ['lite', 'tiny'])  # the others, which take long, are in slow/test_exports.py
+def test_one_file_for_pictures_of_any_size(name):
+    "The graph takes sizes from what it meets, also odd ones; and a fixed size may be another than the network's own."
+    pytest.importorskip('onnxruntime')
+    pytest.importorskip('openvino')
+    net = network(name, strides=(1, 2, 4))
+    data, long = exports.onnx_bytes(net, None), net.arch.resolution
+    for runtime in 'onnx', 'openvino':
+        run = exports.load_exported(data, 1, runtime=runtime)
+        assert run.about == exports.stamp(net, None) and run.about['network'] == exports.network_identity(net)
+        for size in (long, long // 2 + 1), (33, long):
+            assert exports.agreement(run, net, size).max_abs < 1e-4
+    net.output_size = 50, 70
+    for size in (64, 96), (101, 75):
+        run = exports.load_exported(exports.onnx_bytes(net, size), 1)
+        assert exports.agreement(run, net, size).max_abs < 1e-4 and run.about['size'] == list(size)
+
+
+def test_what_no_runtime_can_load(tmp_path):
+    pytest.importorskip('openvino')
+    (tmp_path / 'a.onnx').write_bytes(b'<html>')
+    (tmp_path / 'a.xml').write_bytes(b'<html>')
+    for file in 'a.onnx', 'a.xml':
+        with pytest.raises(ValueError, match='damaged or no exported network'):
+            efficiency.load_exported(tmp_path / file)
+    with pytest.raises(FileNotFoundError, match='no exported network at'):
+        efficiency.load_exported(tmp_path / 'b.onnx')
+    data = exports.onnx_bytes(network(), (96, 128))
+    for runtime, said in (('onnx', 'ONNX Runtime has no device'), ('openvino', 'OpenVINO has no device')):
+        with pytest.raises(ValueError, match=f"{said} 'tpu' here: choose one of cpu"):
+            exports.load_exported(data, device='tpu', runtime=runtime)
+    with pytest.raises(ValueError, match="computes in 'fp32', got 'bf16'"):
+        exports.load_exported(data, precision='bf16')
+
+
 def test_export_that_differs_is_not_written(tmp_path, monkeypatch):
     pytest.importorskip('onnxruntime')
-    pytest.importorskip('onnxscript')
     monkeypatch.setattr(exports, 'agreement', lambda *_, **__: efficiency.Agreement(0.3, 0.5))
     with pytest.raises(RuntimeError, match='differs from PyTorch'):
         efficiency.to_onnx(network(), tmp_path / 'net.onnx', (96, 128))
@@ -81,7 +114,7 @@ def test_export_that_differs_is_not_written(tmp_path, monkeypatch):
 
 
 def test_openvino_and_int8(tmp_path):
-    for package in 'openvino', 'nncf', 'onnxscript':
+    for package in 'openvino', 'nncf':
         pytest.importorskip(package)
     from salnas.data import load_dataset
 
@@ -97,7 +130,7 @@ def test_openvino_and_int8(tmp_path):
 
 
 def test_missing_package_names_its_extra(monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, 'onnxscript', None)
+    monkeypatch.setitem(sys.modules, 'onnx', None)
     with pytest.raises(ImportError, match=r'pip install "salnas\[export\]"'):
         efficiency.to_onnx(network(), tmp_path / 'a.onnx')
 
@@ -119,6 +152,10 @@ def test_everything_is_measured_where_it_was_asked_for():
     fast = efficiency.optimize(net, device='meta')
     assert {t.device.type for t in fast.state_dict().values()} == {'meta'}
     assert len(efficiency.throughput(fast, (96, 128), (1, 2), 2)) == 2
+    here, seen = efficiency.optimize(net), []
+    here.register_forward_pre_hook(lambda _, x: seen.append(x[0].device.type))
+    assert len(efficiency.throughput(here, (96, 128), (1,), 2, device='meta')) == 1 and set(seen) == {'meta'}
+    assert next(here.parameters()).device.type == 'cpu'
     assert {t.device.type for t in net.state_dict().values()} == {'cpu'}
 
 
@@ -146,6 +183,8 @@ def test_absent_device_is_one_sentence():
         efficiency.cost_table({'net': network()}, (96, 128), device='cuda:99')
     with pytest.raises(ValueError, match="this machine has no device 'cuda:99'"):
         efficiency.latency(lambda: None, device='cuda:99')
+    with pytest.raises(ValueError, match="this machine has no device 'cuda:99'"):
+        efficiency.throughput(efficiency.optimize(network()), device='cuda:99')
 
 
 def test_benchmarks_run(tmp_path):

@@ -181,3 +181,15 @@ def test_a_run_goes_on_by_the_rule_it_began_with(part, tmp_path, monkeypatch, ol
     score = lambda images: evaluate(calibrated(net, part, images=images, batch_size=4), part).CC.mean()
     assert len(made) == 3 and history.CC.item() == pytest.approx(score(range(4) if old else 4), abs=1e-5)
     assert abs(score(range(4)) - score(4)) > 1e-4 and bool(net.trained_at) != old
+
+
+@pytest.mark.parametrize('at', ['grid', 'native'])
+def test_evaluate_computes_where_it_was_asked_to(part, at):
+    "On `meta`, which computes shapes alone, all but the way back to the processor must go well; the network stays."
+    net, seen = calibrated(Supernet(SPACE, seed=0), part, images=4), []
+    net.transform = Transform((48, 64))
+    net.first.register_forward_pre_hook(lambda _, x: seen.append(x[0].device.type))
+    with pytest.raises((NotImplementedError, RuntimeError), match='meta tensor'):
+        evaluate(net, part, at=at, device='meta')
+    assert seen == ['meta'] and net.mean.device.type == 'cpu' and net.transform
+    assert evaluate(net, part, at=at, device='cpu').equals(evaluate(net, part, at=at))

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from salnas import evaluation, exports, predict
+from salnas import evaluation, exports, predict, predict_command, runtimes
 from salnas.data import SaliencyDataset, import_folder, popout, read_recording
 from salnas.evaluation import calibrated
 from salnas.pictures import Transform
@@ -250,7 +250,7 @@ def test_network_of_the_caller_is_left_alone():
 def test_device_is_where_it_computes(model_file, tmp_path, photo):
     "`meta` computes shapes alone: everything but the last step, the way back to the processor, must happen there."
     model, seen = predict.SaliencyModel.load(model_file, device='meta'), []
-    model._fast.register_forward_pre_hook(lambda _, x: seen.append(x[0].device.type))
+    model.run.fast.register_forward_pre_hook(lambda _, x: seen.append(x[0].device.type))
     with pytest.raises((NotImplementedError, RuntimeError), match='meta tensor'):
         model.predict(photo)
     assert seen == ['meta'] and model.device.type == 'meta' and model.net.mean.device.type == 'cpu'
@@ -273,3 +273,101 @@ def test_half_precision_that_does_not_fit(tmp_path, model_file):
 def test_bf16_agrees(photo, model_file):
     a, b = (predict.SaliencyModel.load(model_file, p).predict(photo) for p in ('fp32', 'bf16'))
     assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.99
+
+
+@pytest.fixture(scope='module')
+def keeps_proportions(tmp_path_factory):
+    "A model whose pictures keep theirs, so that the network sees many shapes; its long side is not the network's own."
+    space = named_space('tiny')
+    net = Supernet(space, seed=0).extract(space.max()).train()
+    with torch.no_grad():
+        net(torch.randn(4, 3, 96, 128))
+    net.transform = Transform((96, 128), keep_aspect=True)
+    file = tmp_path_factory.mktemp('kept') / 'm.safetensors'
+    predict.SaliencyModel(net).save(file)
+    return file
+
+
+@pytest.mark.parametrize('runtime', ['onnx', 'openvino'])
+@pytest.mark.parametrize('kind', ['squashed', 'kept'])
+def test_maps_are_the_same_through_every_runtime(model_file, keeps_proportions, mixed_pictures, runtime, kind):
+    pytest.importorskip('onnxruntime' if runtime == 'onnx' else 'openvino')
+    file = model_file if kind == 'squashed' else keeps_proportions
+    plain, other = predict.SaliencyModel.load(file), predict.SaliencyModel.load(file, runtime=runtime)
+    pictures = sorted(mixed_pictures[1].iterdir())[:6]
+    for want, got in zip(plain.predict_many(pictures), other.predict_many(pictures)):
+        assert want.shape == got.shape and np.abs(want - got).max() < 1e-3 * want.max()
+
+
+def test_exported_network_beside_the_checkpoint(tmp_path, model_file, photo, monkeypatch):
+    "It is used when it is of this network and format; otherwise one sentence says what to do."
+    pytest.importorskip('onnxruntime')
+    file = tmp_path / 'm.safetensors'
+    file.write_bytes(model_file.read_bytes())
+    model = predict.SaliencyModel.load(file)
+    model.to_onnx(tmp_path / 'm.onnx')
+    monkeypatch.setattr(runtimes, 'onnx_bytes', lambda *_: pytest.fail('exported again'))
+    want, got = model.predict(photo), predict.SaliencyModel.load(file, runtime='onnx').predict(photo)
+    assert np.abs(want - got).max() < 1e-3 * want.max()
+    monkeypatch.setattr(runtimes, 'EXPORT_FORMAT', 2)
+    wrong = [command(photo, '--model', file, '--runtime', 'onnx', '--out', tmp_path / 'out')]
+    monkeypatch.undo()
+    model.net.first.conv.weight.data += 0.1
+    model.save(file)
+    wrong.append(command(photo, '--model', file, '--runtime', 'onnx', '--out', tmp_path / 'out'))
+    (tmp_path / 'm.onnx').write_bytes(b'')
+    wrong.append(command(photo, '--model', file, '--runtime', 'onnx', '--out', tmp_path / 'out'))
+    said = 'export format 1, this version reads 2', 'exported of another network', 'damaged or no exported network'
+    for (code, _, err), what in zip(wrong, said):
+        assert code == 1 and what in err and len(err.splitlines()) == 1
+    assert 'remove it, or write it again with SaliencyModel.load(...).to_onnx' in wrong[0][2]
+
+
+@pytest.mark.parametrize('runtime, package', [('onnx', 'onnxruntime'), ('onnx', 'onnx'), ('openvino', 'openvino')])
+def test_runtime_that_is_not_installed(tmp_path, photo, model_file, monkeypatch, runtime, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    code, _, err = command(photo, '--model', model_file, '--out', tmp_path / 'out', '--runtime', runtime)
+    assert code == 1 and len(err.splitlines()) == 1 and f'needs {package}: pip install "salnas[export]"' in err
+
+
+def test_interrupted_command_leaves_whole_files(tmp_path, model_file, monkeypatch):
+    "Ctrl-C while the fourth map is computed: what is there can be read, and nothing else is there."
+    (tmp_path / 'in').mkdir()
+    for k in range(9):
+        Image.fromarray(popout(n=2).read(0)).save(tmp_path / 'in' / f'{k}.png')
+    plain, seen = runtimes.TorchRunner.__call__, []
+
+    def pressed(self, images):
+        seen.append(images)
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        return plain(self, images)
+
+    monkeypatch.setattr(runtimes.TorchRunner, '__call__', pressed)
+    code, out, err = command(tmp_path / 'in', '--model', model_file, '--out', tmp_path / 'out')
+    made = list((tmp_path / 'out').iterdir())
+    assert code == 130 and 'interrupted' in err and not out and len(seen) == 4
+    assert made and all(f.suffix == '.png' and f.name[0] != '.' for f in made)
+    for f in made:
+        Image.open(f).load()
+
+
+def test_pictures_in_memory_are_few(tmp_path, model_file, monkeypatch):
+    "However many pictures there are, only a few are read before the first is written; and in order."
+    (tmp_path / 'in').mkdir()
+    for k in range(30):
+        (tmp_path / 'in' / f'{k:02d}.png').write_bytes(b'')
+    read, written, most = [], [], []
+    monkeypatch.setattr(predict_command, 'read_photo', lambda f: read.append(f) or np.zeros((8, 8, 3), np.uint8))
+    plain = predict_command._write
+
+    def write(out, name, *rest, **more):
+        result = plain(out, name, *rest, **more)
+        written.append(name)
+        most.append(len(read) - len(written))
+        return result
+
+    monkeypatch.setattr(predict_command, '_write', write)
+    code, out, _ = command(tmp_path / 'in', '--model', model_file, '--out', tmp_path / 'out')
+    assert code == 0 and len(written) == 30 and max(most) <= 4 * predict_command.THREADS + 2
+    assert all(f'{stage} ' in out for stage in ('read', 'network', 'bring to size', 'write'))
