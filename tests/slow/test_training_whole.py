@@ -16,7 +16,7 @@ from test_training import test_resume_is_exact as resume_is_exact  # noqa: E402
     [
         ('none', {}, {}),
         ('pkd', {}, dict(optimizer='sgd', precision='bf16', lr_encoder=0.01, lr_decoder=0.01)),
-        ('self-kd', {}, dict(precision='fp16')),
+        ('self-kd', {}, dict(precision='fp16', clip=1.0)),
         ('self-kd', {'teacher': 'last'}, {}),
         ('self-kd', {'teacher': 'best'}, {}),
         ('self-kd', {'teacher': 'ema'}, {}),
