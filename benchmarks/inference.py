@@ -1,13 +1,14 @@
-"""Maps of one picture, by runtime and precision."""
+"""Maps of one picture, by runtime and precision, and by network."""
 
 import functools
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from harness import by_turns, entry, plain_copy
-from salnas.efficiency import optimize
-from salnas.exports import agreement, load_exported, to_onnx, to_openvino
+from salnas.efficiency import Pricer, optimize
+from salnas.exports import agreement, load_exported, onnx_bytes, to_onnx, to_openvino
 from salnas.space import named_space
 from salnas.supernet import Supernet
 from salnas.training import calibrated
@@ -111,3 +112,50 @@ def infer_mobilenetv2_max_int8(args):
 
     size = SaliencyModel.load().size if PRETRAINED.is_file() else (192, 256)
     return inference('mobilenetv2', size, vino('fp32', size, int8=True), args, least_cc=0.995)
+
+
+def through(runtime):
+    "The model that comes along, from a picture to its density, by a runtime against PyTorch."
+
+    def call(args):
+        from salnas.data import popout
+        from salnas.pictures import resize_image
+        from salnas.predict import SaliencyModel
+
+        plain, fast = SaliencyModel.load(), SaliencyModel.load(runtime=runtime)
+        photo = resize_image(popout(n=1).read(0), (600, 800))
+        turns = lambda: plain.predict(photo), lambda: fast.predict(photo)
+        times, (a, b) = by_turns(*turns, args.repeats, calls=8, pause=0.3), [turn() for turn in turns]
+        off = float(abs(a - b).max() / a.max())
+        wrong = dict(failed='maps differ by more than 1e-3 of the peak') if off > 1e-3 else {}
+        return *times, dict(off_peak=off, **wrong, what='predict a picture of 600x800, against the runtime torch')
+
+    return call
+
+
+@entry(aim=None)
+def predict_by_onnx(args):
+    return through('onnx')(args)
+
+
+@entry(aim=None)
+def predict_by_openvino(args):
+    return through('openvino')(args)
+
+
+@entry(aim=None)
+def found_against_authors_largest(args):
+    """The network that scores equal or better here against the authors' largest: same machine, runtime, picture size.
+
+    EfficientNet-Lite0 whose decoder stops at stride 4, against the largest of `alphanet`. Weights play no part."""
+    lite = named_space('lite')
+    archs = {'alphanet': named_space('alphanet').max(), 'lite': replace(lite.max(), stride=4)}
+    runs, cost, threads = {}, {}, torch.get_num_threads()
+    for name, arch in archs.items():
+        space = named_space(name)
+        net = Supernet(space, seed=0).extract(arch).eval()
+        runs[name] = load_exported(onnx_bytes(net, BIG), threads, runtime='openvino')
+        cost[f'{name}_M_MACs'] = Pricer(space, BIG).macs(arch) / 1e6
+    images = torch.rand(1, 3, *BIG, generator=torch.Generator().manual_seed(0)).numpy()
+    times = by_turns(*(functools.partial(runs[k], images) for k in archs), args.repeats, calls=8, pause=0.3)
+    return *times, cost | dict(what='Lite0 at stride 4 against the largest alphanet, 288x384, OpenVINO fp32')

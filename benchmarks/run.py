@@ -19,7 +19,7 @@ import torch
 from harness import ENTRIES, as_row, in_table
 from salnas.training import provenance
 
-for room in ('steps', 'inference', 'candidates', 'counting'):  # they register their entries
+for room in ('steps', 'inference', 'folders', 'candidates', 'counting'):  # they register their entries
     importlib.import_module(room)
 
 
