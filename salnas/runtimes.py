@@ -12,8 +12,7 @@ from torch.nn import functional as F
 
 from .devices import named_device
 from .efficiency import optimize
-from .exports import EXPORT_FORMAT, LARGEST_DIFFERENCE, agreement, load_exported, network_identity
-from .exports import onnx_bytes, some_size
+from .exports import EXPORT_FORMAT, agreement, agrees, load_exported, network_identity, onnx_bytes, some_size
 from .extras import need
 from .pictures import Transform
 from .supernet import Subnet, resized
@@ -110,8 +109,9 @@ def check_stamp(
 def _in_memory(net, runtime, precision, device, size, threads):
     "The network, exported now and compared with PyTorch."
     exported = load_exported(onnx_bytes(net, size), threads, precision, device, runtime)
-    found = agreement(exported, net, size or some_size(net))
-    if precision == 'fp32' and found.max_abs > LARGEST_DIFFERENCE:
+    shown = size or some_size(net)
+    found = agreement(exported, net, shown)
+    if precision == 'fp32' and not agrees(found, net, shown):
         raise RuntimeError(f'the network run by {runtime} on {device} differs from PyTorch by {found.max_abs:.1e}')
     return exported
 
