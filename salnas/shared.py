@@ -44,7 +44,7 @@ class SharedWeights:
         metrics: Sequence[str] = ('CC',),  # of SCORES: CC KLD SIM NSS
         costs: Mapping[str, Callable[[Arch], float]] | None = None,  # scores that need no network: {'MACs': ...}
         calibration: int = 64,  # training pictures for the statistics
-        precision: str = 'bf16',  # or 'fp32'
+        precision: str = 'fp32',  # or 'bf16', where the processor computes in it
         batch_size: int = 16,
     ):
         if unknown := set(metrics) - SCORES.keys():
