@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 from harness import by_turns, entry, plain_copy
+from salnas.evaluation import calibration_images
 from salnas.space import named_space
 from salnas.supernet import Supernet
 from salnas.training import batches, calibrate_bn, evaluate
@@ -20,11 +21,11 @@ def candidate_evaluation(args):
     train, val = (load_dataset('popout', s, size=(192, 256)) for s in ('train', 'val'))
     space = named_space('mobilenetv2', resolutions=(256,))
     net, rng, found = Supernet(space, seed=0), np.random.default_rng(0), []
-    ours = SharedWeights(net, train, val, calibration=64)
+    ours, same = SharedWeights(net, train, val, calibration=64), calibration_images(train, 64)
     archs = iter([a for _ in range(args.repeats + 1) for a in [space.sample(rng)] * 2])  # both ways meet the same ones
 
     def plain():
-        sub = calibrate_bn(plain_copy(net.extract(next(archs))), batches(train, 16, 64))
+        sub = calibrate_bn(plain_copy(net.extract(next(archs))), batches(train, 16, images=same))
         found.append(evaluate(sub, val).CC.mean())
 
     def fast():
@@ -48,10 +49,10 @@ def candidate_evaluation_workers(args):
     train, val = (load_dataset('popout', s, size=(192, 256)) for s in ('train', 'val'))
     space = named_space('mobilenetv2', resolutions=(256,))
     net, budget = Supernet(space, seed=0), 64
-    ours = SharedWeights(net, train, val, calibration=64)
+    ours, same = SharedWeights(net, train, val, calibration=64), calibration_images(train, 64)
 
     def plain():
-        evaluate(calibrate_bn(plain_copy(net.extract(next(archs))), batches(train, 16, 64)), val)
+        evaluate(calibrate_bn(plain_copy(net.extract(next(archs))), batches(train, 16, images=same)), val)
 
     def fast(seed):
         assert (search(RandomSearch(space, seed=seed), ours, budget, workers=args.threads).state == 'done').all()
