@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 RESULTS = Path(__file__).resolve().parent.parent / 'results/benchmarks'
-FILES = [RESULTS / 'benchmarks.json', RESULTS / 'benchmarks-first.json']
+FILES = [RESULTS / 'benchmarks.json', RESULTS / 'benchmarks-second.json']
 BEGIN, END = '<!-- benchmarks/table.py writes this -->', '<!-- until here -->'
 
 
