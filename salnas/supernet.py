@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from .devices import convolved
 from .pictures import IMAGENET, fitted_size
 from .plans import BlockSpec, ConvSpec, Plan, plan, same_padding
 from .space import Arch, SearchSpace
@@ -57,7 +58,8 @@ class ConvBNAct(nn.Module):
         self.act = ACTIVATIONS[spec.act]()
 
     def forward(self, x, spec=None):
-        return self.act(self.bn(self.conv(padded(x, *self.same) if self.same else x)))
+        x = padded(x, *self.same) if self.same else x
+        return self.act(self.bn(convolved(self.conv, x, self.conv.weight, self.conv.stride)))
 
 # %% ../nbs/03_supernet.ipynb #f65db1fd
 class DynamicConvBNAct(ConvBNAct):
@@ -68,7 +70,9 @@ class DynamicConvBNAct(ConvBNAct):
         weight = cut(self.conv.weight, (spec.cout, spec.cin // groups, spec.kernel, spec.kernel))
         if self.same:
             x = padded(x, spec.kernel, spec.stride)
-        x = F.conv2d(x, weight, None, spec.stride, 0 if self.same else spec.kernel // 2, 1, groups)
+        pad = 0 if self.same else spec.kernel // 2
+        conv = lambda x: F.conv2d(x, weight, None, spec.stride, pad, 1, groups)
+        x = convolved(conv, x, weight, (spec.stride,))
         bn, n = self.bn, (spec.cout,)
         stats = (None, None) if self.training else (cut(bn.running_mean, n), cut(bn.running_var, n))
         return self.act(F.batch_norm(x, *stats, cut(bn.weight, n), cut(bn.bias, n), self.training, 0.0, bn.eps))
