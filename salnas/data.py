@@ -18,12 +18,13 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import Dataset
 
+from .authors import authors_maps
 from .cache import ImageStore
 from .library import BENCHMARKS, data_root, dataset_names, load_recording  # noqa: F401
 from .own_data import CONVENTION, from_pysaliency, import_folder, to_pysaliency  # noqa: F401
 from .pictures import IMAGENET, PICTURES, Transform, checked_size, read_image, resize_image  # noqa: F401
 from .popout import POPOUT, Popout, SearchArray, popout  # noqa: F401
-from .protocols import PROTOCOLS, SPLIT_RULES, SPLITS, authors_maps, named_protocol, split_indices  # noqa: F401
+from .protocols import PROTOCOLS, SPLIT_RULES, SPLITS, named_protocol, split_indices  # noqa: F401
 from .recordings import Folder, Recording, checksum, in_frame  # noqa: F401
 from .recordings import read_recording, sigma_pixels, write_recording  # noqa: F401
 

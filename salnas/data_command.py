@@ -16,8 +16,8 @@ from pathlib import Path
 import pandas as pd
 
 # %% ../nbs/workshop/data_command.ipynb #06e56ff9
-from .data import data_root, load_recording
 from .inspection import contact_sheet, verify
+from .library import data_root, load_recording
 from .sources import catalogue, get, source_of
 
 # %% ../nbs/workshop/data_command.ipynb #47b17789

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from .allocator import keep_pages
+from .authors import blurred
 from .data import SaliencyDataset, centre_bias, collate, count_map, density_map
 from .devices import named_device
 from .metrics import evaluate_maps, shuffled_negatives
@@ -209,7 +210,7 @@ def evaluate(
         maps = predict_maps(model, batch, precision)
         if at == 'grid' and isinstance(model, Network) and tuple(maps.shape[1:]) != tuple(dataset.size):
             maps = F.interpolate(maps[:, None], dataset.size, mode='bilinear', align_corners=False)[:, 0]
-        maps = named_protocol(dataset.protocol).blur(maps)
+        maps = blurred(maps, named_protocol(dataset.protocol))
         if at == 'grid':
             rows.append(score(maps, batch['density'], batch['fixations'], len(names)))
         else:
@@ -230,15 +231,15 @@ def _placed(model, device):
 
 def _deployed(net, dataset, batch_size, precision):
     "Scores at native size of a network that gets its pictures through its own transform."
-    score, rows, blur = Scorer(dataset), {}, named_protocol(dataset.protocol).blur
+    score, rows, protocol = Scorer(dataset), {}, named_protocol(dataset.protocol)
     for positions, images in batches_of_one_shape(dataset.with_transform(net.transform), batch_size):
-        maps = blur(predict_maps(net, {'image': images}, precision))
+        maps = blurred(predict_maps(net, {'image': images}, precision), protocol)
         rows |= {k: score.native(m, k) for k, m in zip(positions, maps)}
     names = [dataset.recording.image_names[i] for i in dataset.indices]
     return pd.concat([rows[k] for k in range(len(names))]).set_axis(pd.Index(names, name='image'))
 
 # %% ../nbs/workshop/evaluation.ipynb #93d814f6
-authors_blur = AUTHORS.blur  # the name under which it was known
+authors_blur = partial(blurred, protocol=AUTHORS)  # the name under which it was known
 
 # %% ../nbs/workshop/evaluation.ipynb #4e7e8a11
 class Scorer:

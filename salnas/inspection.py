@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 # %% ../nbs/workshop/inspection.ipynb #d418cf75
-from .data import data_root, density_map, load_recording
+from .library import data_root, load_recording
 from .pictures import resize_image
 from .recordings import Recording, checksum
 from .sources import catalogue, found_counts, source_of
@@ -135,6 +135,8 @@ def contact_sheet(
 
 def _show(recording, i, picture, heat):
     "Picture i with its fixations on one axis, its density on another."
+    from salnas.data import density_map  # with torch, for which nobody else in this room should wait
+
     points, (h, w) = recording.points(i), recording.native_size(i)
     shrink = 320 / max(h, w)
     small = resize_image(recording.read(i), (max(1, round(h * shrink)), max(1, round(w * shrink))))

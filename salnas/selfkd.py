@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 from torch.optim.swa_utils import AveragedModel
 
+from .authors import blurred
 from .protocols import NATIVE, Protocol, named_protocol
 from .supernet import Network, Subnet, Supernet
 from .training import NoKD, load_checkpoint, saliency_loss
@@ -213,7 +214,7 @@ class PSKD(MixtureKD):
     def teach(self, images):
         maps = super().teach(images)
         with torch.autocast(maps.device.type, enabled=False):
-            return self.protocol.blur(maps)
+            return blurred(maps, self.protocol)
 
     def options(self):
         return super().options() | {'final': self.final}

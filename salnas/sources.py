@@ -24,9 +24,9 @@ import salnas
 
 # %% ../nbs/workshop/sources.ipynb #4ab21a39
 from .archives import Archives
-from .data import BENCHMARKS, data_root
 from .downloads import fetch, problem_of
 from .formats import size_of
+from .library import BENCHMARKS, data_root
 from .recordings import Recording, read_recording, sole_writer, write_recording
 
 # %% ../nbs/workshop/sources.ipynb #63945207

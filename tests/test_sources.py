@@ -745,6 +745,14 @@ def test_command_lists_every_set(tmp_path, command):
     assert code == 0 and all(w in out for w in ('DATA.zip', 'md5:ea19', 'ICCV 2009', 'none stated', '35 px'))
 
 
+def test_command_does_without_torch(tmp_path):
+    "Importing it takes seconds, and neither listing, nor getting, nor verifying computes with it."
+    asked = f"from salnas.data_command import data_command; data_command(['list', '--root', {str(tmp_path)!r}])"
+    seen = f'{asked}; import sys; sys.exit("torch" in sys.modules and "torch was imported")'
+    done = subprocess.run([sys.executable, '-c', seen], capture_output=True, text=True, cwd=HERE)
+    assert done.returncode == 0 and 'salicon' in done.stdout, done.stderr
+
+
 @pytest.mark.parametrize(
     'arguments, words',
     [
