@@ -11,8 +11,9 @@ import itertools
 import os
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,14 +22,13 @@ import numpy as np
 from tqdm import tqdm
 
 from .devices import synchronise
+from .files import write_atomically
 from .pictures import PICTURES, read_photo
 from .predict import SaliencyModel, as_density, frames, map_image, overlay, png_bytes, prepared
 from .runtimes import RUNTIMES
-from .threads import ahead
-from .training import write_atomically
 
 # %% auto #0
-__all__ = ['VIDEOS', 'UNREADABLE', 'THREADS', 'Written', 'predict_files', 'predict_command']
+__all__ = ['VIDEOS', 'UNREADABLE', 'THREADS', 'ahead', 'Written', 'predict_files', 'predict_command']
 
 # %% ../nbs/workshop/predict_command.ipynb #6ba1cf7e
 VIDEOS = {'.gif', '.apng', '.mp4', '.mov', '.avi', '.mkv', '.webm', '.mpg'}
@@ -63,6 +63,28 @@ def _unused(
     free = next(n for n in itertools.chain([name], numbered) if n.lower() not in used)
     used.add(free.lower())
     return free
+
+# %% ../nbs/workshop/predict_command.ipynb #6191b611
+def ahead(
+    calls: Iterable[Callable],  # functions without arguments; taken one by one, by whoever asks for the results
+    threads: int,  # so many calls may be under way, or done and not asked for
+) -> Iterator[Future]:  # done, in the order of the calls: `result()` gives what the call gave, or raises its error
+    """Results of calls that threads make ahead of time.
+
+    One that raises stops no other. When the iterator is closed, as by an interruption, calls under way are finished and
+    the others forgotten."""
+    pool, queue = ThreadPoolExecutor(threads), deque()
+    try:
+        for call in calls:
+            queue.append(pool.submit(call))
+            if len(queue) > threads:
+                queue[0].exception()  # waits until it is done
+                yield queue.popleft()
+        while queue:
+            queue[0].exception()
+            yield queue.popleft()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 # %% ../nbs/workshop/predict_command.ipynb #e7df9931
 THREADS = min(4, os.cpu_count() or 1)
@@ -166,7 +188,10 @@ def _arguments(argv):
     p.add_argument('--precision', choices=['fp32', 'bf16', 'int8'], default='fp32', help=bits)
     p.add_argument('--bf16', dest='precision', action='store_const', const='bf16', help='the same as --precision bf16')
     p.add_argument('--device', default='cpu', help='where to compute: cpu, cuda, cuda:1, mps (default: %(default)s)')
-    return p.parse_args(argv)
+    a = p.parse_args(argv)
+    if a.no_png and not a.npy:
+        p.error('--no-png without --npy leaves nothing to write')
+    return a
 
 # %% ../nbs/workshop/predict_command.ipynb #b468489f
 def predict_command(
@@ -180,7 +205,7 @@ def predict_command(
     try:
         model = SaliencyModel.load(a.model, a.precision, a.device, a.runtime)
         a.out.mkdir(parents=True, exist_ok=True)
-    except UNREADABLE as e:
+    except (*UNREADABLE, RuntimeError) as e:  # the latter for an export that differs from PyTorch
         sys.exit(f'salnas_predict: {e}')
     say = lambda text: tqdm.write(f'salnas_predict: {text}', file=sys.stderr)
     try:
