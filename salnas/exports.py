@@ -27,8 +27,8 @@ from .pictures import fitted_size
 from .supernet import Subnet
 
 # %% auto #0
-__all__ = ['LARGEST_DIFFERENCE', 'EXPORT_FORMAT', 'COMPILED', 'Agreement', 'agreement', 'agrees', 'network_identity', 'stamp',
-           'Exported', 'load_exported', 'onnx_bytes', 'some_size', 'to_onnx', 'to_openvino']
+__all__ = ['LARGEST_DIFFERENCE', 'EXPORT_FORMAT', 'COMPILED', 'HINTS', 'Agreement', 'agreement', 'agrees', 'network_identity',
+           'stamp', 'Exported', 'load_exported', 'onnx_bytes', 'some_size', 'to_onnx', 'to_openvino']
 
 # %% ../nbs/workshop/exports.ipynb #8ffcf997
 class _Whole(nn.Module):
@@ -149,15 +149,18 @@ def _onnxruntime(source, threads, precision, device):
 
 # %% ../nbs/workshop/exports.ipynb #b16c13f5
 COMPILED = 8  # sizes of pictures for which OpenVINO's compiled networks are kept
+HINTS = {'fp32': 'f32', 'bf16': 'bf16'}  # the precisions of its arithmetic, as it calls them
 
 
 def _openvino(source, threads, precision, device):
+    if precision not in HINTS:
+        raise ValueError(f"OpenVINO computes in 'fp32' or 'bf16', got {precision!r}: an int8 network wants 'fp32'")
     core = need('openvino', 'export').Core()
     kind = device.upper()
     _there(device, [d.lower() for d in core.available_devices], 'OpenVINO')
     core.set_property({'ENABLE_MMAP': False})  # the file may be replaced while it is in use
     model = core.read_model(source)
-    hints = {'INFERENCE_PRECISION_HINT': {'fp32': 'f32', 'bf16': 'bf16'}[precision], 'PERFORMANCE_HINT': 'LATENCY'}
+    hints = {'INFERENCE_PRECISION_HINT': HINTS[precision], 'PERFORMANCE_HINT': 'LATENCY'}
     if threads and kind == 'CPU':
         hints['INFERENCE_NUM_THREADS'] = threads
 
@@ -185,18 +188,21 @@ def load_exported(
 ) -> Exported:  # a function of (B,3,H,W) float32 pictures in [0,1] -> (B,H,W) maps
     """The exported network as a function, run by ONNX Runtime or OpenVINO.
 
-    A missing package: ImportError. A device or precision that the runtime lacks, or no such network: ValueError."""
+    A missing package: ImportError. No such file: FileNotFoundError. An unknown runtime, a device or precision that it
+    lacks, a file that holds no network: ValueError."""
     file, name = not isinstance(source, bytes), source if not isinstance(source, bytes) else 'what was given'
     if file and not Path(source).is_file():
         raise FileNotFoundError(f'there is no exported network at {source}')
     runtime = runtime or ('openvino' if file and Path(source).suffix == '.xml' else 'onnx')
-    loader = {'onnx': _onnxruntime, 'openvino': _openvino}[runtime]
+    loaders = {'onnx': _onnxruntime, 'openvino': _openvino}
+    if runtime not in loaders:
+        raise ValueError(f'unknown runtime {runtime!r}: choose one of {", ".join(loaders)}')
     try:
-        return loader(str(source) if file else source, threads, precision, device)
+        return loaders[runtime](str(source) if file else source, threads, precision, device)
     except (ImportError, ValueError):
         raise
     except Exception as e:  # every runtime has errors of its own
-        why = str(e).strip().splitlines()[0]
+        why = str(e).strip().splitlines()[-1]  # the first lines of OpenVINO's name its source files
         raise ValueError(f'{name} is damaged or no exported network ({why}): export it again') from e
 
 # %% ../nbs/workshop/exports.ipynb #a7dd32db
@@ -256,7 +262,8 @@ def to_openvino(
 ) -> Agreement:
     """Write an OpenVINO network and check it.
 
-    RuntimeError unless its maps are PyTorch's (`agrees`), or, for int8, if their correlation is below `least_cc`."""
+    ValueError for a path with another ending; RuntimeError unless its maps are PyTorch's (`agrees`), or, for int8, if
+    their correlation is below `least_cc`."""
     ov, path = need('openvino', 'export'), Path(path)
     if path.suffix != '.xml':
         raise ValueError(f"path must end in .xml, got {path.name}")
@@ -273,6 +280,7 @@ def to_openvino(
         good = agrees(found, net, shown) if calibration is None else found.cc >= least_cc
         if not good:
             raise RuntimeError(f'the exported network differs from PyTorch ({found}): {path} was not written')
+        path.unlink(missing_ok=True)  # interrupted below, the old stamp must not lie beside the new weights
         for end in ('.bin', '.xml'):
             os.replace((Path(aside) / path.name).with_suffix(end), path.with_suffix(end))
     return found

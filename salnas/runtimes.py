@@ -30,7 +30,7 @@ def check_runtime(
     runtime: str,  # one of `RUNTIMES`
     precision: str,  # that it has
 ):
-    "ValueError for a runtime or a precision that there is none, ImportError for one whose package is missing."
+    "ValueError for an unknown runtime or a precision that it lacks, ImportError when its package is missing."
     if runtime not in RUNTIMES:
         raise ValueError(f'unknown runtime {runtime!r}: choose one of {", ".join(RUNTIMES)}')
     if precision not in RUNTIMES[runtime]:
@@ -107,11 +107,13 @@ def check_stamp(
 
 # %% ../nbs/workshop/runtimes.ipynb #61bd0030
 def _in_memory(net, runtime, precision, device, size, threads):
-    "The network, exported now and compared with PyTorch."
+    "The network, exported now, and in fp32 compared with PyTorch."
     exported = load_exported(onnx_bytes(net, size), threads, precision, device, runtime)
+    if precision != 'fp32':
+        return exported
     shown = size or some_size(net)
     found = agreement(exported, net, shown)
-    if precision == 'fp32' and not agrees(found, net, shown):
+    if not agrees(found, net, shown):
         raise RuntimeError(f'the network run by {runtime} on {device} differs from PyTorch by {found.max_abs:.1e}')
     return exported
 
@@ -127,7 +129,8 @@ def runner(
     """Maps of a network by one of three runtimes.
 
     An exported file that lies beside the checkpoint is used; ValueError if it is of another network or format. Without
-    one the network is exported in memory; to int8 that cannot be done without pictures, so there the file is needed."""
+    one the network is exported in memory; to int8 that cannot be done without pictures, so there the file is needed.
+    What `check_runtime` refuses, as it does. RuntimeError if the export's maps in fp32 are not PyTorch's."""
     check_runtime(runtime, precision)
     if runtime == 'torch':
         return TorchRunner(net, precision, device or net.mean.device)
