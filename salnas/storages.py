@@ -115,8 +115,13 @@ def _brief(value):
 # %% ../nbs/workshop/storages.ipynb #fdce8d2e
 def end_of_lines(
     f: BinaryIO,  # of a file of lines
+    begins: bytes,  # what the first line begins with
+    otherwise: str,  # what to say of a file that begins in another way
 ) -> int:  # position in bytes; 0: there is no complete line
-    "Where the last complete line ends: what is behind it, a crash has cut."
+    "Where the last complete line ends: what is behind it, a crash has cut. A file of another kind is a ValueError."
+    f.seek(0)
+    if (begun := f.read(len(begins))) != begins[: len(begun)]:
+        raise ValueError(f'{f.name} {otherwise}: {begun!r} ...')
     end = f.seek(0, os.SEEK_END)
     while end:
         begin = max(0, end - 65536)
@@ -139,20 +144,12 @@ class FileStorage(MemoryStorage):
     def _write(self, **event):
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f'{self.path}.lock'), open(self.path, 'a+b') as f:
-            whole = self._whole(f)
+            whole = end_of_lines(f, b'{"header"', 'is not a storage of searches')
             f.truncate(whole)
             f.seek(whole)
             f.write((json.dumps(event) + '\n').encode())
             f.flush()
             os.fsync(f.fileno())
-
-    def _whole(self, f):
-        "Where the last complete line ends; a file that cannot be one of ours is a ValueError."
-        if not (end := end_of_lines(f)):
-            f.seek(0)
-            if not ((begun := f.read(9)) == b'{"header"'[: len(begun)]):
-                raise ValueError(f'{self.path} is not a storage of searches: {begun!r} ...')
-        return end
 
     def _meet(self, header):
         self._refresh()
@@ -231,28 +228,28 @@ class JournalLock:
         self._lock.acquire()
         try:
             with open(self.path, 'r+b') as f:
-                f.truncate(self._whole(f))
+                f.truncate(_end_of_journal(f))
         except BaseException:
             self._lock.release()
             raise
         return True
-
-    def _whole(self, f):
-        if not (end := end_of_lines(f)):
-            f.seek(0)
-            if not ((begun := f.read(10)) == b'{"op_code"'[: len(begun)]):
-                raise ValueError(f"{self.path} is no journal of Optuna's: {begun!r} ...")
-        return end
 
     def release(self):
         "Let others write."
         self._lock.release()
 
 
+def _end_of_journal(f):
+    return end_of_lines(f, b'{"op_code"', "is no journal of Optuna's")
+
+
 def journal(
     path: str,  # of the file; made when it is not there
 ) -> Any:  # Optuna's JournalStorage
-    "A journal of Optuna's that survives kills."
+    "A journal of Optuna's that survives kills. A file that is none is a ValueError."
+    if Path(path).is_file():
+        with open(path, 'rb') as f:
+            _end_of_journal(f)  # Optuna would read it, and write, before it sees what it is
     storages = need('optuna', 'search').storages
     return storages.JournalStorage(storages.journal.JournalFileBackend(path, lock_obj=JournalLock(path)))
 
@@ -270,10 +267,15 @@ class OptunaStorage(MemoryStorage):
         self.study, self._store = None, None
         self._trials, self._over = {}, set()  # by the ids of records; numbers of trials that are over
 
+    @property
+    def _file(self):
+        "The file it lies in; None: a server's database."
+        path = self.url.removeprefix('sqlite:///').partition('?')[0]
+        return Path(path) if self.url.startswith('sqlite:///') or path.endswith('.journal') else None
+
     def _backend(self):
-        file = self.url.removeprefix('sqlite:///')
-        if file != self.url or self.url.endswith('.journal'):
-            Path(file).parent.mkdir(parents=True, exist_ok=True)
+        if self._file:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
         url = journal(self.url) if self.url.endswith('.journal') else self.url
         return need('optuna', 'search').storages.get_storage(url)
 
@@ -337,10 +339,19 @@ class OptunaStorage(MemoryStorage):
         states = need('optuna', 'search').trial.TrialState
         self._store.set_trial_state_values(trial._trial_id, states.COMPLETE if values else states.FAIL, values)
 
+    def _there(self):
+        "Optuna's storage and study, for who only reads: FileNotFoundError when they are not there."
+        if self._file and not self._file.is_file():
+            raise FileNotFoundError(f'no study at {self.where}')
+        store = self._backend()
+        try:
+            return store, need('optuna', 'search').load_study(study_name=self.name, storage=store)
+        except KeyError as e:
+            raise FileNotFoundError(f'no study named {self.name} at {self.where}') from e
+
     def _refresh(self):
         if self.study is None:
-            self._store = self._backend()
-            self.study = need('optuna', 'search').load_study(study_name=self.name, storage=self._store)
+            self._store, self.study = self._there()
         for t in self.study.get_trials(deepcopy=False):
             if t.number in self._over or 'claim' not in t.user_attrs:
                 continue

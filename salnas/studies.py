@@ -351,7 +351,7 @@ def _share_out(study, pool):
 def history(
     storage: StorageName,  # of a search
 ) -> pd.DataFrame:  # a row per trial: number state scores budget cost seconds reason arch
-    "The trials of a study in the order of their claims."
+    "The trials of a study in the order of their claims. FileNotFoundError where there is none."
     storage = open_storage(storage)
     if isinstance(storage, FileStorage) and not storage.path.exists():
         raise FileNotFoundError(f'no study at {storage.path}')
