@@ -8,6 +8,7 @@ import copy
 import functools
 import importlib
 import os
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -282,7 +283,7 @@ def throughput(
 def peak_memory(
     call,  # function without arguments
 ) -> float:  # MB above what the process held before, as its high-water mark shows it
-    "Peak resident memory of a call, in a child process (POSIX; NaN elsewhere)."
+    "Peak resident memory of a call, in a child process. NaN where there is no fork (Windows), or if the call fails."
     if not hasattr(os, 'fork'):
         return float('nan')
     import resource  # not on Windows
@@ -299,9 +300,9 @@ def peak_memory(
             os._exit(0)
     os.close(write)
     with os.fdopen(read) as f:
-        kilobytes = f.read()
+        found = f.read()
     os.waitpid(pid, 0)
-    return float(kilobytes) / 1024 if kilobytes else float('nan')
+    return float(found) / (1024**2 if sys.platform == 'darwin' else 1024) if found else float('nan')  # bytes or KiB
 
 # %% ../nbs/10_efficiency.ipynb #3eb4b94f
 def energy(
