@@ -24,28 +24,21 @@ import salnas
 from .allocator import keep_pages
 from .devices import named_device
 from .exports import Agreement, to_onnx, to_openvino
+from .files import write_atomically
 from .pictures import LARGEST, Transform, fitted_size, read_photo, to_rgb  # noqa: F401
 from .runtimes import check_runtime, runner
 from .supernet import Subnet
-from .training import load_checkpoint, save_checkpoint, write_atomically
+from .training import load_checkpoint, save_checkpoint
 
 # %% auto #0
-__all__ = ['PRETRAINED', 'COLOURS', 'packaged', 'proportions_kept', 'read_model', 'write_model', 'prepared', 'photo_batches',
-           'as_density', 'SaliencyModel', 'map_image', 'overlay', 'png_bytes', 'frames', 'LARGEST', 'read_photo',
-           'predict_command']
+__all__ = ['PRETRAINED', 'COLOURS', 'proportions_kept', 'read_model', 'write_model', 'prepared', 'photo_batches', 'as_density',
+           'SaliencyModel', 'map_image', 'overlay', 'png_bytes', 'frames', 'LARGEST', 'read_photo', 'predict_command']
 
 # %% ../nbs/12_predict.ipynb #667efab9
 _all_ = ['LARGEST', 'read_photo', 'predict_command']
 
 # %% ../nbs/12_predict.ipynb #1615589e
-def packaged(
-    name: str,  # of a file in salnas/weights
-) -> Path:
-    "A file that comes with the package; it need not be there."
-    return Path(salnas.__file__).with_name('weights') / name
-
-
-PRETRAINED = packaged('small.safetensors')  # the network that comes with the package
+PRETRAINED = Path(salnas.__file__).with_name('weights') / 'small.safetensors'  # the network that comes along
 
 
 def proportions_kept(
@@ -203,12 +196,21 @@ class SaliencyModel:
         for batch, sizes in photo_batches(images, self.transform, batch_size):
             yield from map(as_density, self.run(batch), sizes)
 
-    def to_onnx(self, path, size=None) -> Agreement:
-        "Export for pictures (B,3,*size) in [0,1], by default of any size that the transform gives: `exports.to_onnx`."
+    def to_onnx(
+        self,
+        path: str | Path,  # to write, .onnx
+        size: tuple[int, int] | None = None,  # (height, width) of its pictures; None: any that the transform gives
+    ) -> Agreement:
+        "Write an ONNX file for pictures (B,3,H,W) in [0,1]: see `exports.to_onnx`."
         return to_onnx(self.net, path, size or self._export_size)
 
-    def to_openvino(self, path, size=None, calibration=None) -> Agreement:
-        "Export likewise, with `calibration` pictures to int8: see `exports.to_openvino`."
+    def to_openvino(
+        self,
+        path: str | Path,  # to write, .xml
+        size: tuple[int, int] | None = None,  # as in `to_onnx`
+        calibration: torch.Tensor | None = None,  # (N,3,H,W) training pictures in [0,1]: quantise to int8 on them
+    ) -> Agreement:
+        "Write an OpenVINO network likewise: see `exports.to_openvino`."
         return to_openvino(self.net, path, size or self._export_size, calibration)
 
     @property
