@@ -19,7 +19,7 @@ from .selfkd import MixtureKD, SelfKD, named_kd
 from .space import SPACES, SearchSpace
 from .supernet import Network, Supernet, macs, parameters
 from .training import NoKD, calibrated, evaluate, fit, load_checkpoint, predict_maps, save_result
-from .viewers import agreement, with_viewers
+from .viewers import split_half, with_viewers
 
 # %% auto #0
 __all__ = ['entropy', 'blurred_to', 'BlurKD', 'teacher_scores', 'watched', 'new_teacher', 'start_from', 'taught', 'reliability']
@@ -181,5 +181,5 @@ def reliability(
 ):
     "Split-half reliability of the training part for groups of several sizes, one number per division."
     train = parts_of(dataset, edition, size, data_root)[0]
-    of = lambda k: [agreement(train.recording, train.indices, k, tuple(size), seed) for seed in range(seeds)]
+    of = lambda k: [split_half(train.recording, train.indices, k, tuple(size), seed) for seed in range(seeds)]
     write_json(folder / 'reliability.json', {k: of(k) for k in groups})
