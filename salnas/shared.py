@@ -33,8 +33,8 @@ SCORES = {
 class SharedWeights:
     """Evaluator: scores of a trial's architecture with the weights of a trained supernet, and its costs.
 
-    A budget below 1 scores that share of the validation part. Unknown metrics, and data of the authors' protocol, are
-    a ValueError."""
+    A budget below 1 scores that share of the validation part; one outside of 0 to 1, unknown metrics, and data of the
+    authors' protocol are a ValueError."""
 
     def __init__(
         self,
