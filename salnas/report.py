@@ -25,7 +25,9 @@ FACTS = ('experiment', 'row', 'network', 'dataset', 'edition', 'protocol', 'spli
 def read_results(
     *folders: str | Path,  # hold result.json files, at any depth
 ) -> pd.DataFrame:  # one line per file: facts, means of the metrics, cost, seconds of training, commits, folder
-    "The result files under folders; without any, a ValueError."
+    "The result files under folders; without a folder or a file, a ValueError."
+    if not folders:
+        raise ValueError('no folder of results is given: is any run finished?')
     lines = [_line(path) for path in sorted({p for f in folders for p in Path(f).rglob('result.json')})]
     if not lines:
         raise ValueError(
