@@ -304,7 +304,7 @@ class Supernet(Network):
 
     def load_encoder(
         self,
-        source: str | Path,  # 'torchvision' or a file
+        source: str | Path,  # 'torchvision', 'efficientnet-lite0' to 2, or a file
         mean: tuple[float, float, float] | None = None,  # of the inputs they were trained on, in [0,1]
         std: tuple[float, float, float] | None = None,  # likewise
     ) -> Supernet:  # self

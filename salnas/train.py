@@ -96,7 +96,7 @@ def _arguments(argv):
     p.add_argument(
         '--encoder', help="encoder weights: 'torchvision', 'efficientnet-lite0' ... or a file; default: random"
     )
-    p.add_argument('--input-mean', type=float, help="of the inputs those weights were trained on; default: ImageNet's")
+    p.add_argument('--input-mean', type=float, help="of the inputs those weights were trained on; default: their own")
     p.add_argument('--input-std', type=float)
     p.add_argument('--seed', type=int, default=0)
     p.add_argument(
