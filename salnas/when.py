@@ -76,13 +76,16 @@ def teacher_scores(
     teacher: Network,  # calibrated
     val: SaliencyDataset,
 ) -> dict[str, float]:
-    "A teacher's mean validation CC, and the mean of its standard deviation over the ground truth's, as densities."
+    """A teacher's mean validation CC, and the mean of its standard deviation over the ground truth's, as densities.
+
+    Pictures nobody looked at do not count."""
     scores, spreads = [], []
     for batch in batches(val):
         maps, density = predict_maps(teacher, batch), batch['density']
         maps = maps / maps.sum((1, 2), keepdim=True)
         scores.append(cc(maps, density))
-        spreads.append(maps.std((1, 2)) / density.std((1, 2)))
+        truth = density.std((1, 2))
+        spreads.append(maps.std((1, 2)) / truth.where(truth > 0, torch.nan))
     return {
         k: round(torch.cat(v).nanmean().item(), 5) for k, v in (('teacher CC', scores), ('teacher spread', spreads))
     }
