@@ -42,10 +42,10 @@ class _Whole(nn.Module):
         return self.net((images - self.net.mean.view(1, 3, 1, 1)) / self.net.std.view(1, 3, 1, 1))
 
 
-def _noise(size, n=2):
-    "Pictures of smooth noise in [0,1]."
+def _noise(size):
+    "Two pictures of smooth noise in [0,1]."
     g = torch.Generator().manual_seed(0)
-    return nn.functional.interpolate(torch.rand(n, 3, 12, 16, generator=g), size, mode='bicubic').clamp(0, 1)
+    return nn.functional.interpolate(torch.rand(2, 3, 12, 16, generator=g), size, mode='bicubic').clamp(0, 1)
 
 # %% ../nbs/workshop/exports.ipynb #39576a5a
 @dataclass(frozen=True)

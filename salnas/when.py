@@ -142,7 +142,6 @@ def taught(
     elastic: bool = False,  # a supernet, by sandwiches; else its largest network alone
     start: str = '',  # key of the run whose supernet this one goes on from; '': from the encoder's weights
     encoder: str = '',  # a name that `load_encoder` knows; '': random
-    experiment: str = 'selfkd_when',
     profile: str = 'cpu',  # for the record
     data_root: str = '',
     grid_folder: str = '',  # where the run `start` lies
@@ -167,7 +166,9 @@ def taught(
     for which in ('largest', 'smallest') if elastic else ('largest',):
         arch = network_space.max() if which == 'largest' else network_space.min()
         sub = calibrated(net, train, arch, chosen.calibration, chosen.batch_size, chosen.precision) if elastic else net
-        about = dict(experiment=experiment, model=f'{row}, {which}', row=row, network=which, seed=seed, profile=profile)
+        about = dict(
+            experiment='selfkd_when', model=f'{row}, {which}', row=row, network=which, seed=seed, profile=profile
+        )
         about |= dict(parameters=facts | {'arch': arch.to_dict()}, time_s=log.seconds.sum(), trained_at=net.trained_at)
         cost = {'parameters': parameters(sub), 'macs': macs(sub, chosen.size)}
         save_result(folder / which, evaluate(sub, tested_on), tested_on, cost=cost, **about)
