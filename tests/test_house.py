@@ -176,6 +176,14 @@ def test_the_sidebar_lists_every_notebook_once():
     assert sorted(listed) == sorted(str(p.relative_to(ROOT / 'nbs')) for p in NOTEBOOKS)
 
 
+def test_the_index_of_the_workshop_lists_every_room():
+    "Its table is an output, made when the page was last run."
+    index = ROOT / 'nbs/workshop/index.ipynb'
+    shown = json.dumps([c.get('outputs') for c in nbformat.read(index, 4).cells])
+    missing = [p.name for p in NOTEBOOKS if p.parent == index.parent and p != index and f']({p.name})' not in shown]
+    assert not missing, f'run nbs/workshop/index.ipynb again: it lacks {missing}'
+
+
 def test_the_site_has_one_configuration():
     link = ROOT / 'nbs' / '_quarto.yml'
     assert (
