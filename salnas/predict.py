@@ -69,11 +69,17 @@ def read_model(
 
 def write_model(
     net: Subnet,  # it is left as it is
-    card: dict,  # where it comes from; nothing is written of an empty one
+    card: dict,  # where it comes from; empty: it has none
     path: str | Path,  # .safetensors; the card goes beside it as .json
     precision: str = 'fp16',  # of the stored weights: 'fp16' or 'fp32'
 ):
-    "Write a network and its card, atomically."
+    """Write a network and its card, each atomically.
+
+    ValueError for another precision, or weights too large for fp16; FileExistsError when the network has no card and
+    another file lies where it would be."""
+    beside = Path(path).with_suffix('.json')
+    if not card and beside.exists():
+        raise FileExistsError(f'{beside} would be taken for its card: remove that file, or give the network a card')
     if precision not in ('fp16', 'fp32'):
         raise ValueError(f"precision must be 'fp16' or 'fp32', got {precision!r}")
     net = copy.deepcopy(net)
@@ -85,7 +91,7 @@ def write_model(
     save_checkpoint(net, path)
     if card:
         text = json.dumps(card, indent=1, ensure_ascii=False) + '\n'
-        write_atomically(Path(path).with_suffix('.json'), text.encode())
+        write_atomically(beside, text.encode())
 
 # %% ../nbs/12_predict.ipynb #6f8a21a2
 def prepared(
@@ -175,7 +181,7 @@ class SaliencyModel:
         path: str | Path,  # .safetensors; the card goes beside it as .json
         precision: str = 'fp16',  # of the stored weights: 'fp16' or 'fp32'
     ):
-        "Write the model, atomically."
+        "Write the model, network and card each atomically; what it refuses, see `write_model`."
         write_model(self.net, self.card, path, precision)
 
     def predict(
