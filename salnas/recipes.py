@@ -339,20 +339,26 @@ def pretrain(
     encoder_sha256: str = '',
     input_mean: float | None = None,
     input_std: float | None = None,
+    space: str = 'mobilenetv2',
+    options: dict = {},  # of the space, as lists; the resolutions are those of the stages
+    experiment: str = 'pretrained',
     encoder_file: str = '',
     data_root: str = '',
 ):
-    "Train the largest `mobilenetv2` network on several sets, score it on the test part of each."
+    "Train the largest network of a space on several sets, score it on the test part of each."
     small, large, tune = (stages[k] and settings_of(stages[k]) for k in ('small', 'large', 'tune'))
     load = lambda size: list(zip(*(parts_of(n, e, size, data_root) for n, e in datasets)))
     train, val, _ = load(small.size)
-    space = named_space('mobilenetv2', (small.size[1],))
-    net = new_supernet(space, seed, encoder_file, encoder_sha256, input_mean, input_std).extract(space.max())
+    named = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+    of_size = lambda size: SPACES[space](resolutions=(size[1],), **named)
+    net = new_supernet(of_size(small.size), seed, encoder_file or encoder, encoder_sha256, input_mean, input_std)
+    net = net.extract(net.space.max())
     kept = dict(progress=False, resume=True)
     first = fit(net, JoinedDataset(*train), val[0], None, small, seed, folder / 'training', **kept)
     train, val, test = load(large.size)
-    joined, space = JoinedDataset(*train), named_space('mobilenetv2', (large.size[1],))
-    larger = Subnet(space, space.max())  # every layer is a convolution: the weights fit pictures of any size
+    joined, larger_space = JoinedDataset(*train), of_size(large.size)
+    # every layer is a convolution: the weights fit pictures of any size
+    larger = Subnet(larger_space, larger_space.max())
     larger.load_state_dict(net.state_dict())
     more = fit(larger, joined, val[0], None, large, seed, folder / 'larger', every_epoch=True, **kept)
     candidates, seconds = {'joint': larger}, float(first.seconds.sum() + more.seconds.sum())
@@ -365,15 +371,15 @@ def pretrain(
     best = min(choice, key=lambda name: choice[name]['score'])
     net = candidates[best]
     seconds += tuning if best != 'joint' else 0.0
-    facts = dict(space='mobilenetv2', encoder=encoder, encoder_sha256=encoder_sha256, trained_on=joined.name)
+    facts = dict(space=space, options=options, encoder=encoder, encoder_sha256=encoder_sha256, trained_on=joined.name)
     facts |= dict(input_mean=input_mean, input_std=input_std, kept=best, kd={'name': 'none'}, stages=stages)
     for part in test:
         save_result(
             folder / part.name,
             evaluate(net, part),
             part,
-            experiment='pretrained',
-            model='mobilenetv2 largest',
+            experiment=experiment,
+            model=f'{space} largest',
             seed=seed,
             profile='cpu',
             parameters=facts | {'arch': net.arch.to_dict()},
