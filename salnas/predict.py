@@ -31,14 +31,16 @@ from .supernet import Subnet
 from .training import load_checkpoint, save_checkpoint
 
 # %% auto #0
-__all__ = ['PRETRAINED', 'COLOURS', 'proportions_kept', 'read_model', 'write_model', 'prepared', 'photo_batches', 'as_density',
-           'SaliencyModel', 'map_image', 'overlay', 'png_bytes', 'frames', 'LARGEST', 'read_photo', 'predict_command']
+__all__ = ['PACKAGED', 'PRETRAINED', 'COLOURS', 'proportions_kept', 'read_model', 'write_model', 'prepared', 'photo_batches',
+           'as_density', 'SaliencyModel', 'map_image', 'overlay', 'png_bytes', 'frames', 'LARGEST', 'read_photo',
+           'predict_command']
 
 # %% ../nbs/12_predict.ipynb #667efab9
 _all_ = ['LARGEST', 'read_photo', 'predict_command']
 
 # %% ../nbs/12_predict.ipynb #1615589e
-PRETRAINED = Path(salnas.__file__).with_name('weights') / 'small.safetensors'  # the network that comes along
+PACKAGED = {p.stem: p for p in sorted(Path(salnas.__file__).with_name('weights').glob('*.safetensors'))}  # by name
+PRETRAINED = Path(salnas.__file__).with_name('weights') / 'small.safetensors'  # the one that is meant without a name
 
 
 def proportions_kept(
@@ -54,7 +56,7 @@ def read_model(
 ) -> tuple[Subnet, dict]:
     "Network and card of a checkpoint. FileNotFoundError, or ValueError for what is no network of ours, or several."
     if not path.is_file():
-        raise FileNotFoundError(f'there is no model at {path}')
+        raise FileNotFoundError(f'there is no model at {path}: give a checkpoint, or one of {", ".join(PACKAGED)}')
     net = load_checkpoint(path)
     if not isinstance(net, Subnet):
         raise ValueError(f'{path} holds a supernet: save one network of it, calibrated(supernet, train, arch)')
@@ -160,7 +162,9 @@ class SaliencyModel:
     @classmethod
     def load(
         cls,
-        path: str | Path | None = None,  # a checkpoint; None: the network that comes with the package
+        path: str
+        | Path
+        | None = None,  # a checkpoint, or the name of one that comes along; None: the usual one of them
         precision: str = 'fp32',  # of the arithmetic: 'fp32', 'bf16' with torch and openvino, 'int8' with openvino
         device: str | torch.device = 'cpu',  # where to compute
         runtime: str = 'torch',  # that computes: 'torch', 'onnx' or 'openvino'
@@ -172,7 +176,7 @@ class SaliencyModel:
         another format, an export of another network, a supernet, an absent device: ValueError. No file:
         FileNotFoundError. A runtime that is not installed: ImportError."""
         check_runtime(runtime, precision)
-        path = Path(path or PRETRAINED)
+        path = PACKAGED.get(str(path)) or Path(path or PRETRAINED)
         device = named_device(device) if runtime == 'torch' else device
         return cls(*read_model(path), precision, device, runtime, path)
 

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from .devices import synchronise
 from .files import write_atomically
 from .pictures import PICTURES, read_photo
-from .predict import SaliencyModel, as_density, frames, map_image, overlay, png_bytes, prepared
+from .predict import PACKAGED, SaliencyModel, as_density, frames, map_image, overlay, png_bytes, prepared
 from .runtimes import RUNTIMES
 
 # %% auto #0
@@ -179,7 +179,7 @@ def _arguments(argv):
     p.add_argument('files', nargs='+', metavar='FILE', help='picture, folder or video')
     out = 'folder for NAME.map.png and NAME.overlay.png (default: %(default)s)'
     p.add_argument('--out', type=Path, default=Path('saliency'), help=out)
-    p.add_argument('--model', type=Path, help='a checkpoint of salnas (default: the one that comes along)')
+    p.add_argument('--model', type=Path, help=f'a checkpoint, or one that comes along: {", ".join(PACKAGED)}')
     p.add_argument('--npy', action='store_true', help='also write the density as NAME.npy')
     p.add_argument('--no-png', action='store_true', help='no pictures, with --npy')
     what = 'what computes (default: %(default)s); an export beside the checkpoint is used, if there is one'

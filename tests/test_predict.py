@@ -92,6 +92,16 @@ def test_model_that_comes_along(tmp_path, photo):
     assert card['metrics'].keys() == card['metrics_288x384'].keys()
 
 
+@pytest.mark.parametrize('name', predict.PACKAGED)
+def test_models_by_name(name, photo, tmp_path):
+    model = predict.SaliencyModel.load(name)
+    assert model.card['licence'] and model.card['metrics']['osie'] and min(model.card['macs'].values()) > 0
+    assert predict.PACKAGED[name].stat().st_size < 16e6
+    code, out, err = command(photo, '--model', name, '--out', tmp_path / 'out', '--npy')
+    assert code == 0, err
+    assert np.allclose(np.load(tmp_path / 'out/photo.npy'), model.predict(photo), atol=1e-8)
+
+
 @pytest.mark.parametrize('content', [b'', b'<html>'])
 def test_file_that_is_no_model(tmp_path, photo, content):
     (tmp_path / 'm.safetensors').write_bytes(content)
