@@ -16,11 +16,12 @@ from torch import nn
 
 from .devices import named_device, synchronise
 from .efficiency import folded, latency, layer_costs, optimize, walk
+from .files import write_json
 from .space import Arch, BlockSpec, SearchSpace
 from .supernet import ConvBNAct, MBConv, Subnet
 
 # %% auto #0
-__all__ = ['layer_times', 'LatencyTable']
+__all__ = ['layer_times', 'LatencyTable', 'PredictedLatency']
 
 # %% ../nbs/workshop/timing.ipynb #18f44a85
 def layer_times(
@@ -129,8 +130,54 @@ class LatencyTable:
         "Predicted latency; parts that were never timed are a KeyError: `measure([arch])` first."
         return self.line[0] * self._sum(arch) + self.line[1]
 
-    def save(self, path):
-        "Write the timings, the line, the device and the number of threads, as JSON."
-        found = dict(space=self.space.name, size=self.size, line=self.line, times=self.times)
+    def _about(self):
+        "What the timings hold for."
         machine = dict(device=str(self.device), threads=torch.get_num_threads())
-        Path(path).write_text(json.dumps(found | machine))
+        return dict(space=self.space.name, size=list(self.size)) | machine
+
+    def save(self, path: str | Path):
+        "Write the timings, the line, the device and the number of threads as JSON, atomically."
+        write_json(path, self._about() | dict(line=self.line, times=self.times))
+
+    def load(self, path: str | Path) -> LatencyTable:  # self
+        "Take over timings that were saved; those of another space, size, device or number of threads are a ValueError."
+        found, about = json.loads(Path(path).read_text()), self._about()
+        if other := [k for k in about if found.get(k) != about[k]]:
+            said = ', '.join(f'{k} {found.get(k)} instead of {about[k]}' for k in other)
+            raise ValueError(f'{path} holds timings of another kind: {said}; name another file')
+        self.times, self.line = found['times'], tuple(found['line'])
+        return self
+
+# %% ../nbs/workshop/timing.ipynb #3df99993
+class PredictedLatency:
+    """A cost for searches, ms: what a `LatencyTable` predicts, its parts timed when they are first met.
+
+    All timings are kept in a file, which a later search of the same space and size takes over. A file of another kind
+    is a ValueError."""
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        size: tuple[int, int],  # (height, width) of the picture
+        path: str | Path,  # of the .json file; made when it is not there
+        networks: int = 6,  # random ones that are timed whole for the line, with the smallest and the largest
+    ):
+        self.path, self.table = Path(path), LatencyTable(space, tuple(size))
+        if self.path.is_file():
+            self.table.load(self.path)
+            return
+        rng, x = np.random.default_rng(0), torch.randn(1, 3, *size)
+        archs = [space.min(), space.max(), *(space.sample(rng) for _ in range(networks))]
+        calls = {str(i): functools.partial(optimize(Subnet(space, a)), x) for i, a in enumerate(archs)}
+        self.table.measure(archs).fit(archs, latency(calls, 12, 3).median_ms)
+        if self.table.line[0] <= 0:  # the machine was too busy: at least the order of the sums is right
+            self.table.line = 1.0, 0.0
+        self.table.save(self.path)
+
+    def __call__(self, arch: Arch) -> float:  # ms
+        "Predicted latency; parts that are new are timed, and the file written anew."
+        known = len(self.table.times)
+        ms = self.table.measure([arch])(arch)
+        if len(self.table.times) > known:
+            self.table.save(self.path)
+        return ms

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import torch
 
-from .data import SaliencyDataset, load_dataset
+from .data import JoinedDataset, SaliencyDataset, load_dataset
 from .evaluation import calibrator, evaluate
+from .library import need_datasets
 from .protocols import PROTOCOLS, named_protocol
 from .selfkd import KDS, NoKD, named_kd
 from .space import LITE, SPACES, Arch, SearchSpace
@@ -58,7 +59,15 @@ def _arguments(argv):
         description='Train a weight-sharing supernet for saliency prediction '
         'and score its largest and smallest network. Under torchrun: on all GPUs.',
     )
-    p.add_argument('--dataset', default='popout', help="'popout' (embedded) or a prepared data set")
+    p.add_argument(
+        '--dataset',
+        '--data',
+        nargs='+',
+        default=['popout'],
+        metavar='NAME',
+        help="'popout' (embedded) or a prepared data set; several are trained on together, "
+        "the first one's validation part chooses the epoch, and the test part of each is scored",
+    )
     p.add_argument('--data-root', help='folder of the prepared data sets; default: $SALNAS_DATA or ~/.cache/salnas')
     p.add_argument('--space', choices=SPACES, help='default: tiny')
     p.add_argument('--resolutions', type=int, nargs='+', help="choices of the input's long side, pixels")
@@ -139,9 +148,13 @@ def _chosen(a) -> tuple[SearchSpace, Arch | None, Settings, NoKD]:
     "What the options ask for, or one sentence about what is wrong with them."
     if missing := [str(f) for f in (a.arch, a.start) if f and not f.is_file()]:
         raise SystemExit(f'no such file: {", ".join(missing)}')
+    if len(set(a.dataset)) < len(a.dataset):
+        raise SystemExit(f'each data set once, got {" ".join(a.dataset)}')
+    if len(a.dataset) > 1 and not named_protocol(a.protocol).exact:
+        raise SystemExit(f'several data sets are trained on together by --protocol native, not by {a.protocol}')
     try:
         space, arch = _chosen_space(a)
-        settings = named_profile(a.profile, space.name, a.dataset, **named_values(a.set))
+        settings = named_profile(a.profile, space.name, '+'.join(a.dataset), **named_values(a.set))
     except TypeError as e:
         raise SystemExit(f'unknown setting: {e}') from e
     except ValueError as e:
@@ -154,11 +167,17 @@ def _chosen(a) -> tuple[SearchSpace, Arch | None, Settings, NoKD]:
     return space, arch, settings, named_kd(a.kd, **options)
 
 # %% ../nbs/workshop/train.ipynb #4bc869e4
-def _parts(a, settings) -> list[SaliencyDataset]:
-    "Training, validation and test part, in the sizes of the protocol or in the one that was asked for."
+def _parts(a, settings) -> tuple[SaliencyDataset | JoinedDataset, SaliencyDataset, list[SaliencyDataset]]:
+    "Training part (of all sets), validation part (of the first), test parts; in the sizes of the protocol or as asked."
     theirs = not named_protocol(a.protocol).exact and 'size' not in named_values(a.set)
     size = None if theirs else tuple(settings.size)
-    return [load_dataset(a.dataset, split, a.data_root, size, a.protocol) for split in ('train', 'val', 'test')]
+    try:
+        need_datasets(a.dataset, a.data_root)
+        load = lambda split: [load_dataset(name, split, a.data_root, size, a.protocol) for name in a.dataset]
+        train, val, test = map(load, ('train', 'val', 'test'))
+    except (ValueError, OSError) as e:
+        raise SystemExit(str(e)) from e
+    return train[0] if len(train) == 1 else JoinedDataset(*train), val[0], test
 
 # %% ../nbs/workshop/train.ipynb #61cff804
 def _brief(space):
@@ -210,7 +229,7 @@ def train_command(
     a = _arguments(argv)
     space, arch, settings, kd = _chosen(a)
     first = os.environ.get('RANK', '0') == '0'
-    train, val, test = _parts(a, settings)
+    train, val, tests = _parts(a, settings)
     settings = replace(settings, size=tuple(train.size))
     with distributed() as device:
         net = _network(a, space, arch, train).to(device)
@@ -223,12 +242,15 @@ def train_command(
     calibrate = calibrator(train, val, settings)
     for which, arch in ends.items():
         sub = calibrate(net, arch=arch)
-        rows = evaluate(sub, test, precision=settings.precision)
-        _record(a, which, sub, rows, test, kd, history, device)
+        save_checkpoint(sub, a.output_dir / which / 'net.safetensors', dataset=train.name, seed=a.seed)
+        for test in tests:
+            rows = evaluate(sub, test, precision=settings.precision)
+            _record(a, which, sub, rows, test, kd, history, device)
 
 # %% ../nbs/workshop/train.ipynb #bed2de05
 def _record(a, which, sub, rows, test, kd, history, device):
-    "Write the result and the weights of one network, and say its scores."
+    "Write the result of one network on one test part, and say its scores."
+    joint = len(a.dataset) > 1
     asked = {
         'space': sub.space.name,
         **({k: getattr(sub.space, k) for k in ('resolutions', 'strides', 'output')} if a.arch else _space_options(a)),
@@ -237,9 +259,10 @@ def _record(a, which, sub, rows, test, kd, history, device):
         'image_size': list(test.image_size),
         'kd': {'name': kd.name, **kd.options()},
         'arch': sub.arch.to_dict(),
+        **({'trained_on': '+'.join(a.dataset)} if joint else {}),
     }
     result = save_result(
-        a.output_dir / which,
+        a.output_dir / which / test.name if joint else a.output_dir / which,
         rows,
         test,
         experiment='salnas_train',
@@ -252,5 +275,5 @@ def _record(a, which, sub, rows, test, kd, history, device):
         device=device,
         trained_at=sub.trained_at,
     )
-    save_checkpoint(sub, a.output_dir / which / 'net.safetensors', dataset=a.dataset, seed=a.seed)
-    print(f'{which}: ' + '  '.join(f'{k} {v:.3f}' for k, v in result['metrics'].items()))
+    name = f'{which}, {test.name}' if joint else which
+    print(f'{name}: ' + '  '.join(f'{k} {v:.3f}' for k, v in result['metrics'].items()))
