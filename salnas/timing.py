@@ -160,7 +160,7 @@ class PredictedLatency:
         space: SearchSpace,
         size: tuple[int, int],  # (height, width) of the picture
         path: str | Path,  # of the .json file; made when it is not there
-        networks: int = 6,  # random ones that are timed whole for the line, with the smallest and the largest
+        networks: int = 6,  # random ones that are timed whole for the factor, with the smallest and the largest
     ):
         self.path, self.table = Path(path), LatencyTable(space, tuple(size))
         if self.path.is_file():
@@ -169,9 +169,9 @@ class PredictedLatency:
         rng, x = np.random.default_rng(0), torch.randn(1, 3, *size)
         archs = [space.min(), space.max(), *(space.sample(rng) for _ in range(networks))]
         calls = {str(i): functools.partial(optimize(Subnet(space, a)), x) for i, a in enumerate(archs)}
-        self.table.measure(archs).fit(archs, latency(calls, 12, 3).median_ms)
-        if self.table.line[0] <= 0:  # the machine was too busy: at least the order of the sums is right
-            self.table.line = 1.0, 0.0
+        self.table.measure(archs)
+        sums = np.array([self.table._sum(a) for a in archs])
+        self.table.line = float(np.median(latency(calls, 12, 3).median_ms / sums)), 0.0
         self.table.save(self.path)
 
     def __call__(self, arch: Arch) -> float:  # ms
