@@ -15,17 +15,7 @@ from .data import SaliencyDataset, load_dataset
 from .efficiency import Pricer
 from .library import need_datasets
 from .recipes import STRATEGIES, file_hash
-from salnas.search import (
-    SCORES,
-    AtMost,
-    SeveralSets,
-    SharedWeights,
-    Strategy,
-    Trial,
-    history,
-    open_storage,
-    search,
-)
+from .search import SCORES, AtMost, SeveralSets, SharedWeights, Strategy, Trial, open_storage, search
 from .space import Arch, SearchSpace
 from .supernet import Supernet
 from .timing import PredictedLatency
@@ -142,9 +132,11 @@ def search_sets(
     scored = (metrics, costs, calibration, precision)
     evaluator = SeveralSets({name: SharedWeights(net, *part, *scored) for name, part in parts.items()})
     about = dict(about or {}, sets=sets, size=list(size), calibration=calibration, precision=precision)
-    search(chooser, evaluator, trials, storage=storage, workers=workers, about=about)
+    table = search(chooser, evaluator, trials, storage=storage, workers=workers, about=about)
+    if len(table) and (table.state == 'failed').all():
+        raise ValueError(f'all {len(table)} trials failed, the last one so: {table.reason.iloc[-1]}')
     trial, scores = best_trial(chooser)
-    told = dict(strategy=strategy, seed=seed, trials=len(history(storage)), objectives=list(objectives), limits=limits)
+    told = dict(strategy=strategy, seed=seed, trials=len(table), objectives=list(objectives), limits=limits)
     notes = dict(scores=scores, costs={k: price(trial.arch) for k, price in prices.items()}, **told, **about)
     notes['provenance'] = provenance()
     save_arch(folder / 'arch.json', net.space, trial.arch, **notes)
