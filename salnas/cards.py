@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from .training import evaluate, load_checkpoint, save_result
 from .viewers import split_half
 
 # %% auto #0
-__all__ = ['one_against_others', 'people', 'all_pictures', 'scored', 'score_table', 'card_page']
+__all__ = ['one_against_others', 'people', 'all_pictures', 'scored', 'score_table', 'card_page', 'index_page']
 
 # %% ../nbs/workshop/cards.ipynb #4b4314ba
 def one_against_others(
@@ -95,17 +96,18 @@ def scored(
 
 # %% ../nbs/workshop/cards.ipynb #d30df19b
 def score_table(
-    metrics: dict[str, dict[str, dict[str, float]]],  # set: row: metric: mean
-    people: dict[str, dict[str, float]],  # set: what `people` says of it
+    card: dict,  # its metrics, the centre bias's, and what `people` says, by data set
 ) -> pd.DataFrame:  # a row per set and model, a column per metric
     "Scores of a network and of what it is to be held against."
-    rows = {(name, row): scores for name, of in metrics.items() for row, scores in of.items()}
-    for name, said in people.items():
-        if said:
+    rows = {}
+    for name, scores in card['metrics'].items():
+        rows[name, 'the network'] = scores
+        rows[name, 'centre bias'] = card['centre_bias'][name]
+        if said := card['people'][name]:
             half = f'people, halves of {2 * said["viewers in a half"]:.0f}'
             rows[name, half] = {'CC': said['CC of halves']}
             rows[name, 'people, one against the others'] = {'NSS': said['NSS of one against the others']}
-    return pd.DataFrame(rows).T.sort_index(level=0, sort_remaining=False)
+    return pd.DataFrame(rows).T
 
 
 def card_page(
@@ -118,7 +120,7 @@ def card_page(
         f'licence {d["licence"]}. {d["citation"]}'
         for d in card['data']
     )
-    table = score_table(card['metrics'], card['people']).map('{:.3f}'.format).replace('nan', '')
+    table = score_table(card).map('{:.3f}'.format).replace('nan', '')
     table.index = table.index.map(', '.join)
     limits = '\n'.join(f'- {limit}' for limit in card['limits'])
     costs = ', '.join(f'{cost / 1e6:.0f} M MACs at {size}' for size, cost in card['macs'].items())
@@ -142,4 +144,33 @@ The encoder started from {card['encoder']}. {card['training']}
 ## Limits
 
 {limits}
+"""
+
+# %% ../nbs/workshop/cards.ipynb #5444f314
+def index_page(
+    folder: str | Path,  # of checkpoints, a card and a page beside each
+) -> str:
+    "The networks of a folder as Markdown, the cheapest first."
+    cards = {p.stem: json.loads(p.read_text(encoding='utf-8')) for p in Path(folder).glob('*.json')}
+    cards = dict(sorted(cards.items(), key=lambda item: min(item[1]['macs'].values())))
+    lines = {}
+    for name, card in cards.items():
+        (size, cost), of = next(iter(card['macs'].items())), card['metrics']
+        lines[f'[`{name}`]({name}.md)'] = {
+            'pictures': size,
+            'M MACs': f'{cost / 1e6:.0f}',
+            'M parameters': f'{card["parameters"] / 1e6:.1f}',
+            **{
+                f'{m} {d}': f'{of[d][m]:.3f}' if d in of else ''
+                for d in ('osie', 'crowd', 'scene')
+                for m in ('CC', 'NSS')
+            },
+        }
+    table = markdown(pd.DataFrame(lines).T, 'network')
+    return f"""# Networks that come along
+
+`SaliencyModel.load(NAME)` and `salnas_predict --model NAME` take them by name. Scores are of the test parts, at the
+pictures' own sizes; each page has data, licences, more scores, people beside them, and limits.
+
+{table}
 """
