@@ -62,6 +62,19 @@ def test_every_committed_run_is_recognised(tmp_path, in_experiments, capsys, mon
     assert '29 of 29 runs are finished' in capsys.readouterr().out
 
 
+def test_a_student_begins_after_its_teacher(in_experiments, tmp_path):
+    "And the student without one may train for as many MACs."
+    names = namespace('pocketnet.ipynb', 'missing_runs', results_dir=tmp_path, runs_dir=tmp_path)
+    assert len(names['grid']) == 48 == len(names['missing'])
+    made = set()
+    for wave in names['waves']:
+        assert all(run.get('teacher', '') in made | {''} for run in wave)
+        made |= {run['key'] for run in wave}
+    epochs = {run['row']: run['settings']['epochs'] for run in names['grid']}
+    assert epochs.pop('none, as dear as a teacher') == 21 and epochs.pop('none, as dear as features') == 25
+    assert set(epochs.values()) == {12}
+
+
 def test_identities_are_those_that_the_results_tell(tmp_path):
     "What the migration reads off the files is what stands beside them."
     count = 0

@@ -12,6 +12,9 @@ from salnas import runs
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
 from notebooks import ROOT, namespace, options, papermill, printed, small_ablation, small_search  # noqa: E402
 
+from salnas.rivals import random_rivals  # noqa: E402
+from salnas.training import save_arch  # noqa: E402
+
 
 @pytest.fixture
 def in_experiments(monkeypatch):
@@ -77,3 +80,59 @@ def test_selfkd_when(tmp_path, in_experiments):
     read = papermill('selfkd_when.ipynb', tmp_path / 'read.ipynb', *options(**where, only='nothing'))
     assert '5 of 63 runs are finished' in printed(read)
     assert (tmp_path / 'results/phase.png').is_file()
+
+
+def test_pocketnet(tmp_path, in_experiments):
+    "A teacher, a student alone and two taught ones; tables of nothing, then of what is there; a student cannot begin."
+    where = dict(
+        profile='smoke', runs_dir=str(tmp_path / 'runs'), results_dir=str(tmp_path / 'results'), only='nothing'
+    )
+    empty = papermill('pocketnet.ipynb', tmp_path / 'empty.ipynb', *options(**where))
+    assert '0 of 16 runs are finished' in printed(empty) and not (tmp_path / 'results').exists()
+    names = namespace('pocketnet.ipynb', 'missing_runs', **where)
+    runs.commands(names['grid'], **names['how'])
+    with pytest.raises(FileNotFoundError, match='train the teacher for 2 epochs'):
+        runs.make_run(tmp_path / 'runs', 'features/seed0')
+    for row in ('teacher', 'none', 'final', 'multi-step', 'features'):
+        runs.make_run(tmp_path / 'runs', f'{row}/seed0')
+    folders = {p.parent.parent.name: p.parent for p in (tmp_path / 'results').rglob('result.json')}
+    results = {row: json.loads((folder / 'result.json').read_text()) for row, folder in folders.items()}
+    assert {r['split'] for r in results.values()} == {'test'} and len(results) == 5
+    assert results['none']['cost'] == results['features']['cost'] != results['teacher']['cost']  # no adapter is left
+    losses = {row: pd.read_json(folder / 'log.jsonl', lines=True).loss.tolist() for row, folder in folders.items()}
+    assert losses['multi-step'][0] != losses['final'][0]  # another teacher from the first epoch on
+    assert len({tuple(v) for v in losses.values()}) == 5
+    read = papermill('pocketnet.ipynb', tmp_path / 'read.ipynb', *options(**where))
+    assert '5 of 16 runs are finished' in printed(read)
+    assert (tmp_path / 'results/arms.png').is_file() and (tmp_path / 'results/epochs.png').is_file()
+
+
+def test_deserved(tmp_path, in_experiments):
+    "Without a search the largest network alone; with one, rivals of its cost, and a sentence that the intervals allow."
+    where = dict(
+        profile='smoke', runs_dir=str(tmp_path / 'runs'), results_dir=str(tmp_path / 'results'), only='nothing'
+    )
+    nothing = papermill('deserved.ipynb', tmp_path / 'empty.ipynb', *options(**where, found={}))
+    assert 'budget s: no file' in printed(nothing) and '0 of 4 runs are finished' in printed(nothing)
+    names = namespace('deserved.ipynb', 'limits', **where)
+    space, macs, limits = (names[k] for k in ('space', 'macs', 'limits'))
+    found = {k: random_rivals(space, macs, limits[k], 1, seed=9)[0] for k in limits}
+    files = {k: str(save_arch(tmp_path / f'{k}.json', space, arch)) for k, arch in found.items()}
+    with pytest.raises(ValueError, match='search below it'):
+        namespace('deserved.ipynb', 'networks_of', **where, found={'s': files['m']})
+    names = namespace('deserved.ipynb', 'missing_runs', **where, found=files)
+    drawn = names['networks']
+    assert len(drawn) == 11 and all(
+        abs(macs(arch) / macs(found[row[0]]) - 1) <= 0.03 for row, arch in drawn.items() if 'random' in row
+    )
+    assert all(macs(drawn[f'{k} even']) <= macs(found[k]) for k in found)
+    runs.commands(names['grid'], **names['how'])
+    rows = ['s-found', *(f's-random-{i}' for i in (1, 2, 3))]
+    for job in [f'{row}/seed{s}' for s in (0, 1) for row in rows] + ['s-found-self-kd/seed0']:
+        runs.make_run(tmp_path / 'runs', job)
+    read = papermill('deserved.ipynb', tmp_path / 'read.ipynb', *options(**where, found=files))
+    assert '9 of 32 runs are finished' in printed(read)
+    said = [line for line in printed(read).splitlines() if 'better than the mean of random' in line]
+    assert len(said) == 1 and said[0].startswith('s: ') and 'n = 2' in said[0]
+    assert any(words in said[0] for words in (' holds ', ' does not hold ', ' cannot be told '))
+    assert (tmp_path / 'results/networks.png').is_file()
