@@ -260,6 +260,21 @@ class Scorer:
     def _counts(self, unit, size):
         return count_map(unit * size[::-1] - 0.5, size, size)
 
+    def others(
+        self,
+        size: tuple[int, int],  # (H, W)
+        first: int,  # image of the part
+        n: int = 1,  # images from there on
+    ) -> tuple[torch.Tensor, torch.Tensor]:  # (n,H,W) negatives of sAUC, (H,W) baseline of IG
+        "What the scores of n images need of the other ones."
+        if size not in self._grids:
+            if len(self._grids) == 8:
+                self._grids.clear()  # native sizes may be many
+            self._grids[size] = self._counts(np.concatenate(self.unit), size), centre_bias(self.dataset, size=size)
+        total, bias = self._grids[size]
+        own = torch.stack([self._counts(u, size) for u in self.unit[first : first + n]])
+        return shuffled_negatives(own, total), bias
+
     def __call__(
         self,
         maps: torch.Tensor,  # (B,H,W)
@@ -268,14 +283,7 @@ class Scorer:
         first: int,  # which image of the part the first map belongs to
     ) -> pd.DataFrame:  # a row per map
         "Rows of images `first`, `first` + 1, ... of the part, on the grid of their maps."
-        size = tuple(maps.shape[1:])
-        if size not in self._grids:
-            if len(self._grids) == 8:
-                self._grids.clear()  # native sizes may be many
-            self._grids[size] = self._counts(np.concatenate(self.unit), size), centre_bias(self.dataset, size=size)
-        total, bias = self._grids[size]
-        own = torch.stack([self._counts(u, size) for u in self.unit[first : first + len(maps)]])
-        negatives = shuffled_negatives(own, total)
+        negatives, bias = self.others(tuple(maps.shape[1:]), first, len(maps))
         return pd.DataFrame(evaluate_maps(maps, density, fixations, negatives=negatives, baseline=bias))
 
     def native(
