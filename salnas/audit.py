@@ -39,8 +39,13 @@ class Reported(NamedTuple):
     half: float  # half a unit of its last digit
 
     def __str__(self):
-        low, high = (round(self.value + s * self.half, 9) for s in (-1, 1))
-        return f'{self.metric} = {self.value:g} ({low:g} to {high:g})'
+        low, high = (f'{self.value + s * self.half:.{self.digits + 1}f}' for s in (-1, 1))
+        return f'{self.metric} = {self.value:.{self.digits}f} ({low} to {high})'
+
+    @property
+    def digits(self) -> int:
+        "How many were printed after the point."
+        return max(0, -round(np.log10(2 * self.half)))
 
 
 def reported_number(
@@ -203,9 +208,9 @@ def changes_of(
 
 
 def simplest(
-    rows: pd.DataFrame,  # of one metric, in the order of `audit`
+    rows: pd.DataFrame,  # of one metric, the best first
 ) -> list:  # rows, as `itertuples` gives them
-    "Those whose changes do not include all changes of another one."
+    "Those whose changes do not include all changes of a better one."
     kept = {}
     for row in rows.itertuples(index=False):
         changes = changes_of(row)
@@ -223,9 +228,10 @@ def told(
     lines, shown = [], lambda row: ', '.join(f'{a}: {v}' for a, v in sorted(changes_of(row))) or "salnas's own"
     for x in reported:
         rows = table[table.metric == x.metric]
-        fit, digits = rows[rows.fits], max(0, round(-np.log10(2 * x.half))) + 1
+        fit, digits = rows[rows.fits], x.digits + 2  # one more than the bounds, so that a near miss is seen
         own = f"salnas's own conventions give {rows.value[rows.differs == 0].iloc[0]:.{digits}f}"
-        best = simplest(fit) if len(fit) else list(rows.sort_values('off').head(top).itertuples(index=False))
+        near = rows.assign(far=(rows.off / x.half).round(1)).sort_values(['far', 'differs', 'off'])
+        best = simplest(fit if len(fit) else near)
         how = f'{len(fit)} of {len(rows)} combinations fit, the simplest {min(top, len(best))}'
         if not len(fit):
             span = f'{rows.value.min():.{digits}f} to {rows.value.max():.{digits}f}'

@@ -46,6 +46,3 @@ def test_finds_the_conventions_of_another_script(tmp_path):
     assert best.split()[1:] == "2 differ against: binary, grid: maps' own".split()
     assert float(best.split()[0]) == pytest.approx(value, abs=1e-4)
     assert (tmp_path / 'all.csv').read_text().startswith('metric,values,grid,resizing,against,formula,mean,value,')
-
-    code, _, err = in_a_process(tmp_path / 'none', *options, 'NSS=3')
-    assert code == 1 and err == f"salnas_audit: there is no folder {tmp_path / 'none'}\n"
