@@ -189,13 +189,15 @@ class Scores:
             size = self.sizes[k.grid][i]
             if (k.grid, k.against) not in made:
                 made[k.grid, k.against] = self._truth(i, size, k)
+            if (k.grid, k.metric) not in made:
+                made[k.grid, k.metric] = self._others(k, i, size)
             if last != k[1:4]:
                 last, pred = k[1:4], VALUES[k.values](map_)[None]
                 if pred.shape[1:] != size:
                     pred = F.interpolate(pred[None], size, **RESIZINGS[k.resizing])[0]
             truth = made[k.grid, k.against]
             if truth is not None:
-                scores[k] = float(FORMULAS[k.metric][k.formula](pred, truth, *self._others(k, i, size)))
+                scores[k] = float(FORMULAS[k.metric][k.formula](pred, truth, *made[k.grid, k.metric]))
         return scores
 
     def _truth(self, i, size, k):
