@@ -1,4 +1,5 @@
 # make selfkd   the main job: the Self-KD notebook through papermill, on the embedded data set
+# make reproduce  every experiment, as far as it is not finished, and the report: ARGS='--profile smoke' and the like
 # make test     everything that must hold before a commit lands (about 8 minutes on two cores)
 # make test-slow  what takes longer: killed trainings, downloads and searches, exports of many networks (about 25 minutes)
 # All create .venv on first use; later runs start at once.
@@ -9,11 +10,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export JUPYTER_PREFER_ENV_PATH = 1
 
-.PHONY: selfkd test test-slow clean
+.PHONY: selfkd reproduce test test-slow clean
 selfkd: $(READY)
 	@echo "two supernets, one after the other; a line per epoch"
 	$(BIN)/papermill --no-progress-bar --log-level WARNING --stdout-file - nbs/05_selfkd.ipynb runs/05_selfkd.ipynb
 	@echo "executed notebook: runs/05_selfkd.ipynb; one result.json per model: runs/05_selfkd/"
+
+reproduce: $(READY)
+	$(BIN)/salnas_reproduce $(ARGS)
 
 # two processes of one thread each: on two cores nearly twice as fast as one process of two threads
 test: export OMP_NUM_THREADS = 1
