@@ -109,7 +109,9 @@ def asked(
     workers: int = 2,
     changes: Mapping = {},  # what the user sets by name
 ) -> dict:  # for papermill
-    "What a notebook is told. ValueError for what it does not know."
+    "What a notebook is told. ValueError for what it does not know, and for one that is no experiment."
+    if lacking := [k for k in NEEDED if k not in known]:
+        raise ValueError(f'{name} has no parameter {", ".join(lacking)}: an experiment has {", ".join(NEEDED)}')
     told = dict(profile=profile, workers=workers)
     told = {k: v for k, v in told.items() if k in known} | folders(name, known, profile, root, results)
     told |= {'data_root': str(Path(data_root).absolute()) if data_root else ''} | dict(changes)

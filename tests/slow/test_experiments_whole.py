@@ -1,6 +1,7 @@
 "The experiments from nothing, every kind of run in them; a second call repeats nothing."
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 
 from salnas import runs
+from salnas.reproduce import reproduce_command
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
 from notebooks import ROOT, namespace, options, papermill, printed, small_ablation, small_search  # noqa: E402
@@ -56,6 +58,20 @@ def test_search(tmp_path):
     with pytest.raises(ValueError, match='supernet_sha256: .* there, .* asked'):
         other = small_search(tmp_path, seed=1)
         namespace('search_osie.ipynb', 'quick_and_plain', **other)
+
+
+def test_selfkd_when_by_the_command(tmp_path, monkeypatch):
+    "The smoke profile of a whole experiment, from nothing to the report; a second call repeats nothing."
+    monkeypatch.chdir(ROOT)
+    asked = ['--profile', 'smoke', '--only', 'selfkd_when', '--results', str(tmp_path)]
+    own = ROOT / 'runs/reproduce/smoke/runs/selfkd_when'
+    shutil.rmtree(own, ignore_errors=True)
+    reproduce_command(asked)
+    report, finished = (tmp_path / 'REPORT.md').read_text(), sorted((tmp_path / 'selfkd_when').rglob('run.json'))
+    assert '| selfkd_when | done |' in report and '### selfkd_when: popout' in report and len(finished) > 20
+    before = {p: p.stat().st_mtime_ns for p in finished}
+    reproduce_command(asked)
+    assert {p: p.stat().st_mtime_ns for p in finished} == before
 
 
 def test_selfkd_when(tmp_path, in_experiments):
