@@ -2,6 +2,7 @@
 # make reproduce  every experiment, as far as it is not finished, and the report: ARGS='--profile smoke' and the like
 # make test     everything that must hold before a commit lands (about 8 minutes on two cores)
 # make test-slow  what takes longer: killed trainings, downloads and searches, exports of many networks (about 25 minutes)
+# make docs     the documentation site into _docs/ (under a minute after set-up); see it with python3 -m http.server -d _docs
 # All create .venv on first use; later runs start at once.
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export JUPYTER_PREFER_ENV_PATH = 1
 
-.PHONY: selfkd reproduce test test-slow clean
+.PHONY: selfkd reproduce test test-slow docs clean
 selfkd: $(READY)
 	@echo "two supernets, one after the other; a line per epoch"
 	$(BIN)/papermill --no-progress-bar --log-level WARNING --stdout-file - nbs/05_selfkd.ipynb runs/05_selfkd.ipynb
@@ -27,6 +28,14 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -q tests/slow
+
+docs: $(VENV)/.docs
+	$(BIN)/python -m docs.build
+
+$(VENV)/.docs: settings.ini setup.py
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	touch $@
 
 $(READY): settings.ini setup.py
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10))" || { echo "salnas needs Python 3.10 or newer: make PYTHON=python3.12 ..."; exit 1; }
