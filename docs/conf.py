@@ -5,6 +5,9 @@ from configparser import ConfigParser
 from pathlib import Path
 from urllib.parse import urlparse
 
+from docutils import nodes
+from sphinx.domains.std import StandardDomain
+
 root = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(root))
 
@@ -62,9 +65,18 @@ def linkcode_resolve(domain, info):
 def without_search(app):
     "Pagefind searches; and the lesson on search is a page called search, which Sphinx's own would overwrite."
     app.builder.search = False
+    StandardDomain._virtual_doc_names.pop('search', None)  # else the sidebar calls the lesson "Search Page"
+
+
+def colons(app, doctree):
+    "Between a parameter and its comment; Sphinx writes two hyphens there."
+    for text in list(doctree.findall(nodes.Text)):
+        if text.astext() == ' -- ':
+            text.parent.replace(text, nodes.Text(': '))
 
 
 def setup(app):
     # it only says where MathJax lies, but does not declare that it can be read in parallel
     app.extensions['sphinx-mathjax-offline'].parallel_read_safe = True
     app.connect('builder-inited', without_search)
+    app.connect('doctree-read', colons)

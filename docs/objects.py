@@ -188,6 +188,6 @@ def contents(whole, modules, prose) -> str:
                 thing = vars(room).get(name)
                 if getattr(thing, '__module__', '') == module and (inspect.isclass(thing) or inspect.isfunction(thing)):
                     first = ' '.join(docstring(thing).split('\n\n')[0].split())
-                    lines.append(prose(f'- `{module}.{name}`: {escaped(first)}'))
+                    lines.append(f'- {{py:obj}}`{name} <{module}.{name}>`: {prose(escaped(first))}')
             lines.append('')
     return '\n'.join(lines)

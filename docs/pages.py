@@ -104,6 +104,18 @@ def buttons(
     )
 
 
+def joined(cells: list) -> list:
+    "Folded cells that follow each other and print nothing become one."
+    folded = lambda cell: cell.cell_type == 'code' and cell.metadata['tags'] == ['hide-input'] and not cell.outputs
+    made = []
+    for cell in cells:
+        if made and folded(cell) and folded(made[-1]):
+            made[-1].source += '\n\n\n' + cell.source
+        else:
+            made.append(cell)
+    return made
+
+
 def page(
     notebook,  # as it stands in nbs/
     source: str,  # its file in nbs/
@@ -121,6 +133,7 @@ def page(
             cells.append(new_markdown_cell(links(cell.source), cell.id))
         elif cell.cell_type == 'code':
             cells += shown(cell, module, links, f'nbs/{source}')
+    cells = joined(cells)
     strip = new_markdown_cell(buttons(source, source.count('/'), repository), 'buttons')
     cells.insert(2 if source == 'index.ipynb' else 1, strip)  # the home page begins with its picture
     if tail:

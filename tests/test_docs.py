@@ -1,12 +1,15 @@
 "The glue of the documentation site: navigation, text, pages, API entries, the checker. The whole build is a slow test."
 
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
 import pytest
 
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT)]
 pytest.importorskip('fastcore', reason='the extra `docs` is missing: pip install -e .[docs]')
 pytest.importorskip('bs4', reason='the extra `docs` is missing: pip install -e .[docs]')
 
@@ -14,7 +17,6 @@ from docs import check, navigation, objects, pages  # noqa: E402
 from docs.text import Links, escaped  # noqa: E402
 from salnas.testing import raises  # noqa: E402
 
-ROOT = Path(__file__).parent.parent
 NBS = ROOT / 'nbs'
 
 
@@ -237,7 +239,9 @@ def test_listings_are_as_fresh_as_what_they_list(path, monkeypatch):
             if last.startswith('Markdown('):
                 exec(before, names)
                 shown = eval(last, names).data
-                assert shown == cell.outputs[0].data['text/markdown'], f'execute nbs/{path} and save it'
+                assert shown == cell.outputs[0].data['text/markdown'], (
+                    f'jupyter nbconvert --to notebook --execute --inplace nbs/{path} && nbdev_clean'
+                )
             else:
                 exec(code, names)
 
