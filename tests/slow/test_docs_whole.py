@@ -94,7 +94,7 @@ def test_formulas_are_set(tab):
 @needs_browser
 def test_search_finds_sections(tab):
     tab.open(f'{tab.address}/find.html?q=sandwich')
-    tab.wait('document.querySelectorAll(".pagefind-ui__result").length > 1')
+    tab.wait('document.querySelectorAll(".pagefind-ui__result-link").length > 2')
     links = tab.run('[...document.querySelectorAll(".pagefind-ui__result-link")].map(a => a.href)')
     assert any('glossary.html#sandwich-rule' in link for link in links), links
 
