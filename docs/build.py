@@ -4,6 +4,7 @@
 
 Nothing is executed but imports of the library. A build that fails leaves an older _docs as it was."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -92,6 +93,22 @@ def write_sources(
     return len(listed)
 
 
+def indexed(
+    html: Path,  # the folder of the built pages
+):
+    """Pagefind's index of the sections. SystemExit with what it says if it fails.
+
+    It wants the ids on the headings, where Sphinx puts them on the sections, and takes the sign behind for text."""
+    section = re.compile(r'<section([^>]*?) id="([^"]+)"([^>]*)>(\s*(?:<span id="[^"]*"></span>\s*)*)<(h[1-6])>')
+    for page in html.rglob('*.html'):
+        text = section.sub(r'<section\1\3>\4<\5 id="\2">', page.read_text(encoding='utf-8'))
+        text = text.replace('<a class="headerlink"', '<a data-pagefind-ignore class="headerlink"')
+        page.write_text(text, encoding='utf-8')
+    done = subprocess.run([sys.executable, '-m', 'pagefind', '--site', html], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f'Pagefind failed:\n{done.stdout}{done.stderr}')
+
+
 def build(
     root: Path = ROOT,  # of the repository
     out: Path = None,  # of the site; None: _docs there
@@ -120,9 +137,7 @@ def build(
         if bundle.name != 'tex-chtml.js':
             bundle.unlink()
     print(f'Sphinx: {time.perf_counter() - started:.0f} s', flush=True)
-    indexed = subprocess.run([sys.executable, '-m', 'pagefind', '--site', html], capture_output=True, text=True)
-    if indexed.returncode:
-        raise SystemExit(f'Pagefind failed:\n{indexed.stdout}{indexed.stderr}')
+    indexed(html)
     faults = check.faults(html, base=facts(root / 'nbs')['site-url'])
     if faults:
         raise SystemExit('\n'.join(faults) + f'\n{len(faults)} faults: the site is not replaced')

@@ -83,7 +83,7 @@ class Tab:
 @contextlib.contextmanager
 def tab():
     "A page of a browser that lives as long as the block."
-    with tempfile.TemporaryDirectory() as profile:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         flags = [
             '--headless',
             '--no-sandbox',
