@@ -59,6 +59,9 @@ def test_every_committed_run_is_recognised(tmp_path, in_experiments, capsys, mon
     names = namespace('decoder_stride.ipynb', 'missing_runs')
     committed = list((ROOT / 'results/decoder_stride').rglob('run.json'))
     assert committed and len(names['missing']) == len(names['grid']) - len(committed)
+    names = namespace('selfkd_when.ipynb', 'missing_runs')
+    committed = list((ROOT / 'results/selfkd_when').rglob('run.json'))
+    assert committed and len(names['missing']) == len(names['grid']) + 1 - len(committed)
     assert '29 of 29 runs are finished' in capsys.readouterr().out
 
 
@@ -81,7 +84,8 @@ def test_identities_are_those_that_the_results_tell(tmp_path):
     for folder, identity, finished in identities():
         assert json.loads((folder / 'run.json').read_text()) == {'identity': identity, 'finished': finished}
         count += 1
-    others = [p for p in (ROOT / 'results').rglob('run.json') if 'decoder_stride' not in p.parts]  # made by `runs`
+    later = {'decoder_stride', 'selfkd_when', 'family'}  # made by `runs` from the start
+    others = [p for p in (ROOT / 'results').rglob('run.json') if not later & set(p.parts)]
     assert count == 55 == len(others)
 
 
