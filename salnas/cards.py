@@ -27,6 +27,7 @@ __all__ = ['one_against_others', 'people', 'all_pictures', 'scored', 'score_tabl
 # %% ../nbs/workshop/cards.ipynb #4b4314ba
 def one_against_others(
     dataset: SaliencyDataset,  # its pictures' viewers are known
+    most: int = 16,  # viewers of a picture that are predicted, a seeded sample of them; the others always tell
 ) -> float:  # mean over pictures of the mean over viewers
     "NSS of the density of all other viewers at the fixations of each one, on the data set's grid."
     recording, scores = dataset.recording, []
@@ -34,7 +35,7 @@ def one_against_others(
         rows, size = recording.rows(i), recording.native_size(i)
         points, who = np.stack([recording.x[rows], recording.y[rows]], 1), recording.subject[rows]
         own = []
-        for viewer in np.unique(who):
+        for viewer in np.random.default_rng(i).permutation(np.unique(who))[:most]:
             others = density_map(points[who != viewer], size, dataset.size, dataset.sigma_of(i))
             counts = count_map(points[who == viewer], size, dataset.size)
             own.append(nss(others[None], counts[None]).item())
@@ -78,7 +79,9 @@ def scored(
     checkpoint: str = '',  # where it lies
     data_root: str = '',
 ):
-    "Score a network and the centre bias at native size, and people on a grid, on the test part or all of each set."
+    """Score a network and the centre bias at native size, and people on a grid, on the test part or all of each set.
+
+    What the folder already holds is not made again: with many picture sizes this takes a quarter of an hour."""
     file_hash(checkpoint, sha256)
     net = load_checkpoint(checkpoint)
     size = net.transform.size
@@ -90,9 +93,11 @@ def scored(
         bias = centre_bias(part)
         facts = dict(sha256=sha256, at='native', arch=net.arch.to_dict(), trained_on=sorted(known))
         for row, model in ((member, net), ('centre bias', lambda b: bias.expand(len(b['image']), -1, -1))):
-            rows = evaluate(model, part, at='native')
-            save_result(folder / name / row, rows, part, model=row, parameters=facts, **about)
-        write_json(folder / name / 'people.json', people(part))
+            if not (folder / name / row / 'result.json').is_file():
+                rows = evaluate(model, part, at='native')
+                save_result(folder / name / row, rows, part, model=row, parameters=facts, **about)
+        if not (folder / name / 'people.json').is_file():
+            write_json(folder / name / 'people.json', people(part))
 
 # %% ../nbs/workshop/cards.ipynb #d30df19b
 def score_table(
