@@ -79,7 +79,7 @@ def scored(
     checkpoint: str = '',  # where it lies
     data_root: str = '',
 ):
-    """Score a network and the centre bias at native size, and people on a grid, on the test part or all of each set.
+    """Score a network and the centre bias at native size, on the test part or all of each set; people on the first ones' grid.
 
     What the folder already holds is not made again: with many picture sizes this takes a quarter of an hour."""
     file_hash(checkpoint, sha256)
@@ -96,7 +96,7 @@ def scored(
             if not (folder / name / row / 'result.json').is_file():
                 rows = evaluate(model, part, at='native')
                 save_result(folder / name / row, rows, part, model=row, parameters=facts, **about)
-        if not (folder / name / 'people.json').is_file():
+        if name in known and not (folder / name / 'people.json').is_file():
             write_json(folder / name / 'people.json', people(part))
 
 # %% ../nbs/workshop/cards.ipynb #d30df19b
@@ -108,7 +108,7 @@ def score_table(
     for name, scores in card['metrics'].items():
         rows[name, 'the network'] = scores
         rows[name, 'centre bias'] = card['centre_bias'][name]
-        if said := card['people'][name]:
+        if said := card['people'].get(name):
             half = f'people, halves of {2 * said["viewers in a half"]:.0f}'
             rows[name, half] = {'CC': said['CC of halves']}
             rows[name, 'people, one against the others'] = {'NSS': said['NSS of one against the others']}
