@@ -79,7 +79,7 @@ def scored(
     checkpoint: str = '',  # where it lies
     data_root: str = '',
 ):
-    """Score a network and the centre bias at native size, on the test part or all of each set; people on the first ones' grid.
+    """Score a network, the centre bias and people on each set's test part; of sets it never met, all pictures.
 
     What the folder already holds is not made again: with many picture sizes this takes a quarter of an hour."""
     file_hash(checkpoint, sha256)
