@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from . import report
+from . import report, rivals
 
 # %% auto #0
 __all__ = ['VERDICTS', 'PAPER', 'CLAIMS', 'Claim', 'scored', 'evidence', 'verdict', 'judged', 'measured']
@@ -108,9 +108,7 @@ def verdict(
     if lower_is_better:
         pairs = [(-high, -low) for low, high in pairs]
         least = -least
-    if all(low > least for low, _ in pairs):
-        return 'holds'
-    return 'does not hold' if all(high <= least for _, high in pairs) else 'cannot be told'
+    return rivals.verdict(*pairs, margin=least)
 
 # %% ../nbs/workshop/claims.ipynb #82d92c20
 PAPER = 'arXiv 2407.20062'

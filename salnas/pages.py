@@ -177,18 +177,20 @@ def as_html(
     title: str,
 ) -> str:
     "The report as one HTML file; figures are inside."
-    parts = []
+    parts, said = [], title
     for block in blocks:
         if isinstance(block, pd.DataFrame):
             parts.append(_html_table(block))
         elif isinstance(block, plt.Figure):
             file = io.BytesIO()
             block.savefig(file, format='png', dpi=100)
-            parts.append(f'<img alt="" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">')
+            data = base64.b64encode(file.getvalue()).decode()
+            parts.append(f'<img alt="{html.escape(said)}" src="data:image/png;base64,{data}">')
         elif heading := re.match(r'(#+) (.*)', block):
             level = len(heading[1])
             parts.append(f'<h{level}>{_inline(heading[2])}</h{level}>')
         else:
+            said = block  # the sentence before a figure describes it
             parts.append(f'<p>{_inline(block)}</p>')
     head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
     return f'<!doctype html><html lang="en"><head>{head}</head><body>\n' + '\n'.join(parts) + '\n</body></html>\n'

@@ -80,4 +80,4 @@ def verdict(
     low, high = (np.array(ends, dtype=float) for ends in zip(*intervals))
     if (low > margin).all():
         return 'holds'
-    return 'does not hold' if (high < margin).all() else 'cannot be told'
+    return 'does not hold' if (high <= margin).all() else 'cannot be told'
