@@ -10,7 +10,7 @@ from salnas.supernet import Supernet
 from salnas.training import batches, calibrate_bn, evaluate
 
 
-@entry(aim=2.5)
+@entry(aim=5)
 def candidate_evaluation(args):
     """Score one architecture of a supernet after another, as a search does.
 
@@ -38,7 +38,7 @@ def candidate_evaluation(args):
     return *times, dict(score_difference=float(difference), **wrong, what=what)
 
 
-@entry(aim=2.5)
+@entry(aim=5)
 def candidate_evaluation_workers(args):
     """Candidates per minute of a whole search with a process per thread, their start included.
 
