@@ -44,7 +44,7 @@ def test_joint_training_scores_each_set(joint):
 
 def test_search_then_train_what_was_found_then_predict(root, joint, tmp_path):
     supernet, found, chosen = joint / 'best.safetensors', tmp_path / 'found', tmp_path / 'chosen'
-    asked = ['--max-macs', '80%', '--max-latency', '90%', '--objectives', 'CC+NSS', '--strategy', 'random']
+    asked = ['--max-macs', '80%', '--max-latency', '1000%', '--objectives', 'CC+NSS', '--strategy', 'random']
     some = ['--trials', '3', '--calibration', '8', '--output-dir', str(found)]
     search_command([str(supernet), *SETS, str(root), *asked, *some])
     told = json.loads((found / 'arch.json').read_text())
