@@ -342,8 +342,9 @@ def centre_bias(
 ):
     """(H,W) float32 density that sums to 1: where people look whatever the picture.
 
-    From all fixations of the training pictures; of a set of maps only, the mean of their densities. Raises ValueError
-    where the training pictures have neither."""
+    From all fixations of the training pictures; of a set of maps only, the mean of their densities. Fixations are
+    counted on a fine grid first, at least 20 cells to a standard deviation, which moves none by more than a fortieth
+    of one. Raises ValueError where the training pictures have neither."""
     recording, (H, W) = dataset.recording, size or dataset.size
     train = recording.parts(dataset.protocol)['train']
     density = np.zeros((H, W))
@@ -351,11 +352,14 @@ def centre_bias(
         maps = (recording.official_map(i) for i in train)
         density += sum(_as_density(m, (H, W)).double().numpy() for m in maps if m is not None)
     rows = np.concatenate([recording.rows(i) for i in train])
-    for r in np.array_split(rows, max(1, len(rows) // 8192)):
-        width, height = (a[recording.image_id[r]] for a in (recording.width, recording.height))
-        ky = _gaussian_rows((recording.y[r] + 0.5) / height, bandwidth * width / height, H)
-        kx = _gaussian_rows((recording.x[r] + 0.5) / width, bandwidth, W)
-        density += ky.T @ kx
+    width, height = (a[recording.image_id[rows]] for a in (recording.width, recording.height))
+    unit = np.stack([(recording.x[rows] + 0.5) / width, (recording.y[rows] + 0.5) / height], 1)
+    fine = max(512, round(20 / bandwidth))
+    middles, shape = (np.arange(fine) + 0.5) / fine, width / height
+    kx = _gaussian_rows(middles, bandwidth, W)
+    for ratio in np.unique(shape):
+        counts = count_map(unit[shape == ratio] * fine - 0.5, (fine, fine), (fine, fine)).numpy()
+        density += _gaussian_rows(middles, bandwidth * ratio, H).T @ counts @ kx
     if not density.sum() > 0:
         raise ValueError(
             f"the centre bias of {recording.name} is unknown: none of its {len(train)} training pictures has "
