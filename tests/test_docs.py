@@ -220,7 +220,7 @@ def test_every_figure_has_a_description():
     for path in navigation.navigation(NBS).sources:
         if path.endswith('.ipynb'):
             for cell in json.loads((NBS / path).read_text())['cells']:
-                pictures = any('image/png' in o.get('data', {}) for o in cell.get('outputs', []))
+                pictures = any({'image/png', 'image/jpeg'} & o.get('data', {}).keys() for o in cell.get('outputs', []))
                 described = pages.directives(''.join(cell['source']))[0].get('fig-alt')
                 assert described or not pictures, (
                     f'nbs/{path}, cell {cell["id"]}: say what its figure shows, #| fig-alt:'
