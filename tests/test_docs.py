@@ -127,6 +127,11 @@ def test_directives_decide_what_is_shown():
         made('#| warp: 9\nx = 1')
 
 
+def test_solutions_are_folded_with_what_they_print():
+    cell = made('#| code-fold: true\n#| code-summary: "Solution 2"\nprint(4)')[2]
+    assert cell.metadata['tags'] == ['hide-cell'] and cell.metadata['mystnb']['code_prompt_show'] == 'Solution 2'
+
+
 def test_figures_carry_their_description():
     cell = made('#| fig-alt: "A heron: grey"\nplot()')[2]
     assert (cell.source, cell.metadata['mystnb']) == ('plot()', {'image': {'alt': 'A heron: grey'}})
