@@ -77,9 +77,11 @@ def shown(
         if not cell.outputs:
             return []
     elif exported or found.get('code-fold') == 'true':
-        tags.add('hide-input')
+        tags.add('hide-cell' if 'code-summary' in found else 'hide-input')  # a solution hides what it prints as well
     page = new_code_cell(code, cell.id, outputs=deepcopy(cell.outputs), metadata={'tags': sorted(tags)})
     page.metadata['mystnb'] = {'image': {'alt': found.get('fig-alt', '')}}
+    if 'code-summary' in found:
+        page.metadata['mystnb'] |= dict.fromkeys(('code_prompt_show', 'code_prompt_hide'), found['code-summary'])
     for output in page.outputs:
         if 'text/markdown' in output.get('data', {}):
             output.data['text/markdown'] = links(output.data['text/markdown'])

@@ -127,6 +127,11 @@ def test_directives_decide_what_is_shown():
         made('#| warp: 9\nx = 1')
 
 
+def test_solutions_are_folded_with_what_they_print():
+    cell = made('#| code-fold: true\n#| code-summary: "Solution 2"\nprint(4)')[2]
+    assert cell.metadata['tags'] == ['hide-cell'] and cell.metadata['mystnb']['code_prompt_show'] == 'Solution 2'
+
+
 def test_figures_carry_their_description():
     cell = made('#| fig-alt: "A heron: grey"\nplot()')[2]
     assert (cell.source, cell.metadata['mystnb']) == ('plot()', {'image': {'alt': 'A heron: grey'}})
@@ -220,7 +225,7 @@ def test_every_figure_has_a_description():
     for path in navigation.navigation(NBS).sources:
         if path.endswith('.ipynb'):
             for cell in json.loads((NBS / path).read_text())['cells']:
-                pictures = any('image/png' in o.get('data', {}) for o in cell.get('outputs', []))
+                pictures = any({'image/png', 'image/jpeg'} & o.get('data', {}).keys() for o in cell.get('outputs', []))
                 described = pages.directives(''.join(cell['source']))[0].get('fig-alt')
                 assert described or not pictures, (
                     f'nbs/{path}, cell {cell["id"]}: say what its figure shows, #| fig-alt:'

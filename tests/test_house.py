@@ -171,6 +171,24 @@ def test_notebook_is_fit_to_be_read(path):
         )
 
 
+LESSONS = [p for p in NOTEBOOKS if re.match(r'(0\d|1[0-3])_', p.name)]
+
+
+@pytest.mark.parametrize('path', LESSONS, ids=lambda p: p.stem)
+def test_a_lesson_says_what_was_learnt_and_solves_its_exercises(path):
+    "Solutions that are code are run with the notebook; they are folded, on the site and in JupyterLab."
+    cells = nbformat.read(path, 4).cells
+    text = '\n'.join(c.source for c in cells if c.cell_type == 'markdown')
+    assert '## What did we learn?' in text and '## Exercises' in text
+    asked = re.findall(r'^(\d+)\. ', text.rpartition('## Exercises')[2], re.M)
+    solved = re.findall(r'<summary>Solution (\d+)</summary>', text)
+    for cell in cells:
+        if found := re.search(r'^#\| code-summary: "Solution (\d+)"$', cell.source, re.M):
+            assert cell.metadata.jupyter.source_hidden and '#| code-fold: true' in cell.source
+            solved.append(found[1])
+    assert asked and sorted(solved, key=int) == asked
+
+
 def test_the_sidebar_lists_every_notebook_once():
     listed = re.findall(r'^ +- (\S+\.ipynb)$', (ROOT / 'nbs/sidebar.yml').read_text(), re.M)
     assert sorted(listed) == sorted(str(p.relative_to(ROOT / 'nbs')) for p in NOTEBOOKS)
