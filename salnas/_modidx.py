@@ -1122,4 +1122,10 @@ d = { 'settings': { 'branch': 'main',
                              'salnas.when.start_from': ('workshop/when.html#start_from', 'salnas/when.py'),
                              'salnas.when.taught': ('workshop/when.html#taught', 'salnas/when.py'),
                              'salnas.when.teacher_scores': ('workshop/when.html#teacher_scores', 'salnas/when.py'),
-                             'salnas.when.watched': ('workshop/when.html#watched', 'salnas/when.py')}}}
+                             'salnas.when.watched': ('workshop/when.html#watched', 'salnas/when.py')},
+            'salnas.zero_cost': { 'salnas.zero_cost._without': ('workshop/zero_cost.html#_without', 'salnas/zero_cost.py'),
+                                  'salnas.zero_cost.jacob_cov': ('workshop/zero_cost.html#jacob_cov', 'salnas/zero_cost.py'),
+                                  'salnas.zero_cost.logits': ('workshop/zero_cost.html#logits', 'salnas/zero_cost.py'),
+                                  'salnas.zero_cost.naswot': ('workshop/zero_cost.html#naswot', 'salnas/zero_cost.py'),
+                                  'salnas.zero_cost.synflow': ('workshop/zero_cost.html#synflow', 'salnas/zero_cost.py'),
+                                  'salnas.zero_cost.with_statistics': ('workshop/zero_cost.html#with_statistics', 'salnas/zero_cost.py')}}}

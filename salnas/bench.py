@@ -151,8 +151,8 @@ class TableEvaluator:
         epoch = trial.budget * self.epochs
         if epoch not in range(1, self.bench.epochs + 1):
             raise ValueError(
-                f'a budget of {trial.budget:g} is {epoch:g} epochs: the table has 1 to {self.bench.epochs}, whole ones, '
-                'and is not interpolated'
+                f'a budget of {trial.budget:g} is {epoch:g} epochs: the table has whole ones, 1 to '
+                f'{self.bench.epochs}, and is not interpolated'
             )
         return {name: self.bench.value(trial.arch, name, int(epoch), self.seed) for name in self.names}
 
