@@ -60,7 +60,9 @@ class Bench:
         self._index = {arch: i for i, arch in enumerate(self.archs)}
         self._trainings = [np.flatnonzero(arrays['network'] == i) for i in range(len(self.archs))]
         r, self.epochs, m = arrays['val'].shape
-        shapes = dict(seed=(r,), loss=(r, self.epochs), seconds=(r, self.epochs), test=(r, len(self.metrics)))
+        shapes = dict(
+            seed=(r,), best=(r,), loss=(r, self.epochs), seconds=(r, self.epochs), test=(r, len(self.metrics))
+        )
         shapes |= dict.fromkeys(COSTS, (len(self.archs),)) | {'scores': (len(self.archs), len(self.scores))}
         if m != len(self.metrics) or (odd := [k for k, v in shapes.items() if arrays[k].shape != v]):
             raise ValueError(f'the arrays do not fit together: {odd if m == len(self.metrics) else "val"}')
@@ -83,7 +85,7 @@ class Bench:
         `val` and `test` have an array per metric: (trainings, epochs) and (trainings,), in the order of `seeds`."""
         i, rows = self._find(arch)
         of = {k: dict(zip(self.metrics, np.moveaxis(self.arrays[k][rows], -1, 0))) for k in ('val', 'test')}
-        of |= {k: self.arrays[k][rows] for k in ('loss', 'seconds')}
+        of |= {k: self.arrays[k][rows] for k in ('best', 'loss', 'seconds')}
         costs = {k: self.arrays[k][i].item() for k in COSTS}
         scores = dict(zip(self.scores, self.arrays['scores'][i].tolist()))
         return {'arch': arch, **costs, 'scores': scores, 'seeds': self.arrays['seed'][rows].tolist(), **of}

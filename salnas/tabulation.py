@@ -179,15 +179,13 @@ def gathered(
     arrays['val'] = [np.array([line['val'][m] for m in metrics]).T for line in lines]
     arrays['test'] = [[line['test'][m] for m in metrics] for line in lines]
     arrays = {k: np.array(v, dtype=DTYPES.get(k)) for k, v in arrays.items()}
-    made = [json.loads((folder / 'provenance.json').read_text()) for folder in trainings]
-    commits = sorted({line['trained_at']['commit'] for line in lines})
-    of_table = dict(
-        trained_at=commits, versions=made[-1]['versions'], dates=sorted(p['date'] for p in made)[:: len(made) - 1 or 1]
+    made = sorted((json.loads((f / 'provenance.json').read_text()) for f in trainings), key=lambda p: p['date'])
+    of_table = made[-1] | dict(
+        trained_at=sorted({line['trained_at']['commit'] for line in lines}), timed=timing['provenance']
     )
-    of_table |= dict(device=made[-1]['device'], timed=timing['provenance'])
-    return dict(
-        space=space.to_dict(), metrics=metrics, scores=names, size=list(size), **facts, provenance=of_table
-    ), arrays
+    of_table['began'] = made[0]['date']
+    about = dict(space=space.to_dict(), metrics=metrics, scores=names, size=list(size), **facts, provenance=of_table)
+    return about, arrays
 
 
 def _with(known, name):
@@ -207,21 +205,14 @@ def noise_ceiling(
     "Kendall's tau between two seeds, and the most that a noiseless order can be expected to reach."
     if np.ndim(scores) != 2 or min(np.shape(scores)) < 2 or len(scores) < 3:
         raise ValueError(f'a noise ceiling needs at least 3 networks of 2 seeds each, got {np.shape(scores)}')
-    scores, rng, pairs = (
-        np.asarray(scores, float),
-        np.random.default_rng(seed),
-        combinations(range(np.shape(scores)[1]), 2),
-    )
-    pairs = list(pairs)
-    between = lambda s: np.mean([stats.kendalltau(s[:, i], s[:, j]).statistic for i, j in pairs])
+    scores, rng = np.asarray(scores, float), np.random.default_rng(seed)
+    pairs = list(combinations(scores.T, 2))
+    between = lambda at: np.mean([stats.kendalltau(a[at], b[at]).statistic for a, b in pairs])
     truth = lambda tau: 2 / np.pi * np.arcsin(np.sqrt(np.clip(np.sin(np.pi / 2 * tau), 0, 1)))
-    sampled = [between(scores[rng.integers(len(scores), size=len(scores))]) for _ in range(draws)]
-    tau, low, high = between(scores), *np.quantile(sampled, [0.025, 0.975])
-    found = {'between seeds': tau, 'between seeds low': low, 'between seeds high': high}
-    return {
-        k: float(v)
-        for k, v in (found | {k.replace('between seeds', 'with the truth'): truth(v) for k, v in found.items()}).items()
-    }
+    sampled = [between(rng.integers(len(scores), size=len(scores))) for _ in range(draws)]
+    taus = {'': between(slice(None)), ' low': np.nanquantile(sampled, 0.025), ' high': np.nanquantile(sampled, 0.975)}
+    found = {f'between seeds{k}': tau for k, tau in taus.items()}
+    return {k: float(v) for k, v in (found | {f'with the truth{k}': truth(tau) for k, tau in taus.items()}).items()}
 
 
 def noise_sd(
