@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
 import pandas as pd
@@ -170,9 +170,12 @@ def save_bench(
 ) -> Path:
     "Write a table, atomically. Arrays that do not fit together are a ValueError."
     Bench(about, {k: np.array(v) for k, v in arrays.items()})
-    file = io.BytesIO()
-    np.savez_compressed(file, about=np.array(json.dumps({**about, 'format': FORMAT})), **arrays)
-    return write_atomically(path, file.getvalue())
+    whole = io.BytesIO()
+    with ZipFile(whole, 'w') as file:  # as `np.savez_compressed` does, but for the time of day: same table, same bytes
+        for name, array in {'about': json.dumps({**about, 'format': FORMAT}), **arrays}.items():
+            np.lib.format.write_array(one := io.BytesIO(), np.asarray(array), allow_pickle=False)
+            file.writestr(ZipInfo(f'{name}.npy'), one.getvalue(), ZIP_DEFLATED)
+    return write_atomically(path, whole.getvalue())
 
 
 def load_bench(
