@@ -37,7 +37,7 @@ def bench_space() -> SearchSpace:
             tied.append(
                 tuple(f'{kind}{i}' for kind in ('depth', 'kernel_size', 'expand_ratio') if len(genes[kind]) > 1)
             )
-    return replace(lite, name='bench', stages=tuple(stages), tied=tuple(tied))
+    return replace(lite, name='lite-bench', stages=tuple(stages), tied=tuple(tied))
 
 # %% ../nbs/workshop/bench.ipynb #6c36a5ac
 COSTS = 'MACs', 'parameters', 'latency'  # of a network; latency in ms
