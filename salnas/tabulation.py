@@ -127,7 +127,7 @@ def contrasted(
 
 
 def timed(
-    folder: Path,  # of the run; gets latency.json
+    folder: Path,  # of the run; gets latency.jsonl
     archs: list[dict],
     space: dict,
     size: list[int],  # of the picture: height, width
@@ -139,7 +139,9 @@ def timed(
     for at in range(0, len(archs), together):
         nets = [optimize(Subnet(whole, Arch.from_dict(arch))) for arch in archs[at : at + together]]
         found += latency({i: lambda net=net: net(x) for i, net in enumerate(nets)}, repeats).median_ms.tolist()
-    write_json(folder / 'latency.json', dict(archs=archs, latency=found, provenance=provenance()))
+    lines = [json.dumps({'arch': arch, 'latency': ms}) + '\n' for arch, ms in zip(archs, found)]
+    write_atomically(folder / 'latency.jsonl', ''.join(lines).encode())
+    write_json(folder / 'provenance.json', provenance())
 
 # %% ../nbs/workshop/tabulation.ipynb #3b29b975
 def gathered(
@@ -161,8 +163,7 @@ def gathered(
         same = [of(line)] if 'nce' not in line['scores'] else [replace(of(line), stride=s) for s in space.strides]
         for arch in same:
             known.setdefault(arch, {}).update(line['scores'])
-    timing = json.loads((timing / 'latency.json').read_text())
-    ms = {Arch.from_dict(arch): v for arch, v in zip(timing['archs'], timing['latency'])}
+    ms = {of(line): line['latency'] for line in lines_of(timing / 'latency.jsonl')}
     names = list(dict.fromkeys(name for values in known.values() for name in values))
     for what, there in (
         ('training', {of(line) for line in lines}),
@@ -179,13 +180,17 @@ def gathered(
     arrays['val'] = [np.array([line['val'][m] for m in metrics]).T for line in lines]
     arrays['test'] = [[line['test'][m] for m in metrics] for line in lines]
     arrays = {k: np.array(v, dtype=DTYPES.get(k)) for k, v in arrays.items()}
-    made = sorted((json.loads((f / 'provenance.json').read_text()) for f in trainings), key=lambda p: p['date'])
+    made = sorted(map(_about, trainings), key=lambda p: p['date'])
     of_table = made[-1] | dict(
-        trained_at=sorted({line['trained_at']['commit'] for line in lines}), timed=timing['provenance']
+        trained_at=sorted({line['trained_at']['commit'] for line in lines}), timed=_about(timing)
     )
     of_table['began'] = made[0]['date']
     about = dict(space=space.to_dict(), metrics=metrics, scores=names, size=list(size), **facts, provenance=of_table)
     return about, arrays
+
+
+def _about(folder):
+    return json.loads((folder / 'provenance.json').read_text())
 
 
 def _with(known, name):
