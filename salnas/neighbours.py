@@ -111,5 +111,6 @@ def swaps(
     for i, stage in enumerate(space.stages, 1):
         for chosen in product(stage.depth, stage.kernel_size, stage.expand_ratio):
             changed = {g: (*getattr(base, g)[: i - 1], v, *getattr(base, g)[i:]) for g, v in zip(genes, chosen)}
-            found[i, (base.width[i], *chosen)] = replace(base, **changed)
+            if space.contains(swapped := replace(base, **changed)):  # of tied genes not every combination is there
+                found[i, (base.width[i], *chosen)] = swapped
     return found

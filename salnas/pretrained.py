@@ -266,7 +266,7 @@ def _torchvision():
 
 
 def _fill_lite(net, tensors, source):
-    if net.space.name != 'lite':
+    if not net.space.name.startswith('lite'):  # a part of it, as that of SalNAS-Bench, has a name that goes on
         raise ValueError(f"{source} is an EfficientNet-Lite and fits the space 'lite', not {net.space.name!r}")
     top, head = net.space.max(), tensors.get('_conv_head.weight')
     theirs = sum(k.endswith('_depthwise_conv.weight') for k in tensors), 0 if head is None else head.shape[1]

@@ -129,7 +129,7 @@ class SearchSpace:
     (MobileNetV2). With `strides` of (1,) alone the decoder's stride is no gene, and nothing mentions it.
     `padding` is that of convolutions with stride 2: `'centred'`, by half the kernel; or `'same'`, TensorFlow's rule,
     which depends on the input's size. `output` is `'sigmoid'`, each pixel by itself; or `'softmax'`: the map is a
-    density over the picture, scaled to a maximum of 1."""
+    density over the picture, scaled to a maximum of 1. A group of `tied` genes is one, named after the first."""
 
     name: str  # for messages, checkpoints and result files
     first: tuple[int, ...]  # choices of the first convolution's width
@@ -143,8 +143,10 @@ class SearchSpace:
     output: str = 'sigmoid'  # how logits become maps: 'sigmoid' or 'softmax'
     padding: str = 'centred'  # 'centred' or 'same'
     bn_eps: float = 1e-5  # what the encoder's batch norms add to a variance
+    tied: tuple[tuple[str, ...], ...] = ()  # groups of genes that step together: widths, or genes of one stage
 
     def __post_init__(self):
+        object.__setattr__(self, 'tied', tuple(map(tuple, self.tied)))
         for name, choices in (('output', ('sigmoid', 'softmax')), ('padding', ('centred', 'same'))):
             if getattr(self, name) not in choices:
                 raise ValueError(f'{name} must be one of {", ".join(choices)}, got {getattr(self, name)!r}')
@@ -153,10 +155,18 @@ class SearchSpace:
             raise ValueError(f'a decoder of {self.name!r} has {sizes} widths, one per size, got {len(self.decoder)}')
         if not self.strides or not set(self.strides) <= {1, 2, 4}:
             raise ValueError(f'strides must be some of 1, 2 and 4, got {self.strides}')
+        for group in self.tied:
+            genes = [g for name, g in self._every().items() if name in group and g.stage is not None]
+            if len(genes) < len(group) or len({(g.kind == 'width' or str(g.stage), len(g)) for g in genes}) > 1:
+                raise ValueError(f'tied are widths, or genes of one stage, with equally many choices, got {group}')
 
     @property
     def genes(self) -> dict[str, Gene]:
         "Every gene by its name, in the order of `Arch`'s fields: `resolution`, `width0`, ..., `expand_ratio7`."
+        follow = {name for _, *others in self.tied for name in others}
+        return {name: gene for name, gene in self._every().items() if name not in follow}
+
+    def _every(self):
         genes = [Gene('resolution', None, self.resolutions), Gene('width', 0, self.first)]
         for kind in ('width', 'depth', 'kernel_size', 'expand_ratio'):
             genes += [Gene(kind, i, getattr(s, kind)) for i, s in enumerate(self.stages, 1)]
@@ -167,13 +177,19 @@ class SearchSpace:
     def values(self, arch: Arch) -> tuple[int, ...]:
         "The value of each gene of `arch`, in the order of `genes`."
         values = arch.resolution, *arch.width, *arch.depth, *arch.kernel_size, *arch.expand_ratio
-        return values if self.strides == (1,) else (*values, arch.stride)
+        values = values if self.strides == (1,) else (*values, arch.stride)
+        return tuple(map(dict(zip(self._every(), values)).get, self.genes)) if self.tied else values
 
     def arch(self, values: Sequence[int]) -> Arch:  # one per gene, in the order of `genes`
         "The architecture with these values, the inverse of `values`. It does not check the choices."
-        n, genes = len(self.stages), len(self.genes)
-        if len(values) != genes:
-            raise ValueError(f'the space {self.name!r} has {genes} genes, got {len(values)} values')
+        n, genes = len(self.stages), self.genes
+        if len(values) != len(genes):
+            raise ValueError(f'the space {self.name!r} has {len(genes)} genes, got {len(values)} values')
+        if self.tied:
+            every, values = self._every(), dict(zip(genes, values))
+            for first, *others in self.tied:
+                values |= {name: every[name][every[first].choices.index(values[first])] for name in others}
+            values = [values[name] for name in every]
         cuts = np.cumsum([1, n + 1, n, n, n])
         parts = [tuple(values[i:j]) for i, j in zip(cuts, cuts[1:])]
         return Arch(values[0], *parts, *values[cuts[-1] :])
@@ -237,6 +253,8 @@ class SearchSpace:
                 return f'{gene.name} is {v}, the choices are {list(gene)}'
         if arch.stride not in self.strides:
             return f'stride is {arch.stride}, the choices are {list(self.strides)}'
+        if self.tied and arch != (whole := self.arch(self.values(arch))):
+            return f'its tied genes do not step together, expected {whole}'
 
     def to_dict(self) -> dict:
         "The table as nested dicts and lists, ready for JSON; of the fields with a default only those that differ."
@@ -255,8 +273,7 @@ def alphanet_space(
     strides: tuple[int, ...] = (1,),  # of the decoder: some of 1, 2 and 4
 ) -> SearchSpace:
     "The space of SalNAS (arXiv 2407.20062): AlphaNet's encoder with a decoder tied to it."
-    d3, k = (3, 4, 5, 6), (3, 5)
-    d3_8 = (3, 4, 5, 6, 7, 8)
+    d3, d3_8, k = (3, 4, 5, 6), (3, 4, 5, 6, 7, 8), (3, 5)
     return SearchSpace(
         'alphanet',
         (16, 24),

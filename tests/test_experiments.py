@@ -10,6 +10,7 @@ from committed_results import identities
 from notebooks import ROOT, namespace, options, papermill, printed, small_ablation
 
 from salnas import runs
+from salnas.space import Arch
 
 
 @pytest.fixture
@@ -65,6 +66,17 @@ def test_every_committed_run_is_recognised(tmp_path, in_experiments, capsys, mon
     assert '29 of 29 runs are finished' in capsys.readouterr().out
 
 
+def test_the_grid_of_the_bench_is_the_whole_space_once_and_fifty_networks_twice_more(in_experiments, tmp_path):
+    names = namespace('bench.ipynb', 'missing_runs', results_dir=tmp_path, runs_dir=tmp_path)
+    assert len(names['grid']) == len(names['missing']) == 61 + 6 + 1
+    jobs = [(Arch.from_dict(t['arch']), t['seed']) for run in names['trainings'] for t in run['trainings']]
+    assert len(jobs) == len(set(jobs)) == 384 + 2 * 50 and {a for a, s in jobs if s == 0} == set(names['archs'])
+    assert {a for a, s in jobs if s == 1} == {a for a, s in jobs if s == 2} == {a for a, _ in jobs[:50]}
+    assert names['settings'].precision == 'fp32' and not names['settings'].dropout
+    for run in (*names['ratings'], *names['latencies']):
+        assert {Arch.from_dict(a) for a in run['archs']} <= set(names['archs'])
+
+
 def test_a_student_begins_after_its_teacher(in_experiments, tmp_path):
     "And the student without one may train for as many MACs."
     names = namespace('pocketnet.ipynb', 'missing_runs', results_dir=tmp_path, runs_dir=tmp_path)
@@ -84,8 +96,8 @@ def test_identities_are_those_that_the_results_tell(tmp_path):
     for folder, identity, finished in identities():
         assert json.loads((folder / 'run.json').read_text()) == {'identity': identity, 'finished': finished}
         count += 1
-    later = {'decoder_stride', 'selfkd_when', 'family'}  # made by `runs` from the start
-    others = [p for p in (ROOT / 'results').rglob('run.json') if not later & set(p.parts)]
+    later = {'bench', 'decoder_stride', 'selfkd_when', 'family'}  # made by `runs` from the start
+    others = [p for p in (ROOT / 'results').rglob('run.json') if p.relative_to(ROOT / 'results').parts[0] not in later]
     assert count == 55 == len(others)
 
 

