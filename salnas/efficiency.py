@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from .allocator import release_pages
 from .devices import named_device, synchronise
 from .pictures import fitted_size
 from .space import Arch, BlockSpec, ConvSpec, SearchSpace, plan
@@ -288,6 +289,7 @@ def peak_memory(
         return float('nan')
     import resource  # not on Windows
 
+    release_pages()  # free pages that were kept would hide what the call needs
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
