@@ -1,6 +1,6 @@
 # make selfkd   the main job: the Self-KD notebook through papermill, on the embedded data set
 # make reproduce  every experiment, as far as it is not finished, and the report: ARGS='--profile smoke' and the like
-# make test     everything that must hold before a commit lands (about 8 minutes on two cores)
+# make test     everything that must hold before a commit lands (about 10 minutes on two cores)
 # make test-slow  what takes longer: killed trainings, downloads and searches, exports of many networks (about 25 minutes)
 # make docs     the documentation site into _docs/ (under a minute after set-up); see it with python3 -m http.server -d _docs
 # All create .venv on first use; later runs start at once.
