@@ -24,6 +24,14 @@ def in_experiments(monkeypatch):
     monkeypatch.chdir(ROOT / 'nbs/experiments')
 
 
+def test_the_main_notebook_under_other_parameters(tmp_path):
+    "Its lesson (truth against alpha, solutions) speaks of the defaults, and must not stop a run of something else."
+    other = options(protocol='authors', which_past='ema', profile='smoke', output_dir=tmp_path / 'runs')
+    papermill('../05_selfkd.ipynb', tmp_path / 'authors.ipynb', *other)
+    files = (tmp_path / 'runs').glob('*/result.json')
+    assert {json.loads(f.read_text())['protocol'] for f in files} == {'authors'}
+
+
 def test_kd_ablation(tmp_path):
     "A small one of everything; a second call trains nothing and gives the same tables."
     common = options(**small_ablation(tmp_path))
