@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 
 # %% auto #0
-__all__ = ['CHOICES', 'PROFILES', 'FOR_DATA', 'SIZE_OF_OTHERS', 'FOR_SPACE', 'Settings', 'named_profile']
+__all__ = ['CHOICES', 'LOSS_TERMS', 'PROFILES', 'FOR_DATA', 'SIZE_OF_OTHERS', 'FOR_SPACE', 'Settings', 'named_profile']
 
 # %% ../nbs/workshop/settings.ipynb #0a904d2a
 CHOICES = {
@@ -17,6 +17,7 @@ CHOICES = {
     'precision': ('auto', 'fp32', 'bf16', 'fp16'),
     'nonfinite': ('stop', 'skip'),
 }
+LOSS_TERMS = 'kld', 'cc', 'nss', 'nss-linear', 'sim'
 
 # %% ../nbs/workshop/settings.ipynb #00d07f1a
 @dataclass(frozen=True)
@@ -46,12 +47,15 @@ class Settings:
     deterministic: bool = False  # torch's deterministic algorithms: bit-equal runs also on a GPU, at some cost
     workers: int = 0  # processes that read ahead; cached data needs none
     calibration: int = 128  # training images for batch-norm calibration
+    loss: dict[str, float] | None = None  # weights of some of `LOSS_TERMS`; None: SalNAS's, of kld, cc and nss 1 each
 
     def __post_init__(self):
         for name, valid in CHOICES.items():
             if getattr(self, name) not in valid:
                 raise ValueError(f'{name} must be one of {", ".join(valid)}, got {getattr(self, name)!r}')
-        for f in fields(self):
+        if self.loss is not None and (not isinstance(self.loss, dict) or not set() < set(self.loss) <= set(LOSS_TERMS)):
+            raise ValueError(f'loss must be weights of some of {", ".join(LOSS_TERMS)}, got {self.loss!r}')
+        for f in [f for f in fields(self) if f.name != 'loss']:
             value, kind = getattr(self, f.name), type(f.default)
             fits = isinstance(value, _ACCEPTED.get(kind, kind))
             if not fits or (isinstance(value, bool) and kind is not bool):  # to Python, True is a whole number

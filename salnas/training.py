@@ -65,9 +65,9 @@ def saliency_loss(
     pred: torch.Tensor,  # (B,H,W) maps, any positive scale
     density: torch.Tensor,  # (B,H,W) targets, any positive scale
     fixations: torch.Tensor,  # (B,H,W) counts
-    weights: dict[str, float] | None = None,  # of 'kld', 'cc', 'nss', 'sim'; None: SalNAS's first three, 1 each
+    weights: dict[str, float] | None = None,  # of `LOSS_TERMS`; None: SalNAS's: kld, cc and nss, 1 each
 ) -> torch.Tensor:  # scalar
-    """KLD + (1 - CC) + (1 - sigmoid(mean NSS)), optionally + (1 - SIM), over the images that have a density.
+    """KLD + (1 - CC) + (1 - sigmoid(mean NSS)), optionally + (1 - SIM) or - mean NSS, over images with a density.
 
     The terms and their weights are SalNAS's (arXiv 2407.20062). NSS is over those of them that have fixations too.
     Without any such image a term is 0, with a gradient of zeros."""
@@ -82,19 +82,20 @@ def saliency_loss(
     return sum(w * _TERMS[name](pred, density, fixations) for name, w in weights.items() if w)
 
 
-def _nss_term(pred, fixations):
+def _nss_term(pred, fixations, of_mean):
     looked = fixations.sum((1, 2)) != 0
     if not looked.any():
         return pred.sum() * 0
     if not looked.all():
         pred, fixations = pred[looked], fixations[looked]
-    return 1 - torch.sigmoid(nss(pred, fixations).mean())
+    return of_mean(nss(pred, fixations).mean())
 
 
 _TERMS = {
     'kld': lambda p, g, f: kld(p, g).mean(),
     'cc': lambda p, g, f: 1 - cc(p, g).mean(),
-    'nss': lambda p, g, f: _nss_term(p, f),
+    'nss': lambda p, g, f: _nss_term(p, f, lambda mean: 1 - torch.sigmoid(mean)),
+    'nss-linear': lambda p, g, f: _nss_term(p, f, torch.neg),
     'sim': lambda p, g, f: 1 - sim(p, g).mean(),
 }
 
@@ -282,9 +283,8 @@ def _learn(net, batch, kd, archs, settings, epoch, scale):
     # only the largest network is regularised, also alone
     regularised = isinstance(net, Supernet) or net.arch == net.space.max()
     rates = settings.dropout * regularised, settings.drop_connect * regularised
-    return sandwich_step(
-        net, images, target, *(heard or [fixations]), archs, *rates, settings.precision, None, settings.inplace, scale
-    )
+    rest = settings.precision, settings.loss, settings.inplace, scale
+    return sandwich_step(net, images, target, *(heard or [fixations]), archs, *rates, *rest)
 
 
 def _step(optimizer, scaler):
@@ -372,8 +372,7 @@ def fit(
     net.trained_at, net.transform = run.trained_at, transform_of(net, train)
     if len(set(places := everywhere((run.epoch, run.step)))) > 1:
         raise ValueError(
-            f'the processes found different states, (epoch, step) {places}: '
-            'output_dir must be a folder that all machines share'
+            f'the processes found different states, (epoch, step) {places}: all machines must share the output_dir'
         )
     with own_randomness(), deterministic(settings.deterministic):
         while run.epoch < settings.epochs:
