@@ -18,10 +18,10 @@ from salnas.training import calibrated
 def deployed(name, size):
     "A network with statistics of real pictures, and its plain copy."
     from salnas.data import load_dataset
-    from salnas.predict import PRETRAINED, SaliencyModel
+    from salnas.predict import PACKAGED, SaliencyModel
 
-    if name == 'mobilenetv2' and PRETRAINED.is_file():  # int8 must be judged on trained weights
-        net = SaliencyModel.load().net
+    if name == 'mobilenetv2' and 'small' in PACKAGED:  # int8 must be judged on trained weights
+        net = SaliencyModel.load('small').net
         return net, plain_copy(net).eval()
     space = named_space(name)
     net = calibrated(Supernet(space, seed=0), load_dataset('popout', size=size), space.max(), 64)
@@ -108,9 +108,9 @@ def infer_alphanet_max_bf16(args):
 
 @entry(aim=4)
 def infer_mobilenetv2_max_int8(args):
-    from salnas.predict import PRETRAINED, SaliencyModel
+    from salnas.predict import PACKAGED, SaliencyModel
 
-    size = SaliencyModel.load().size if PRETRAINED.is_file() else (192, 256)
+    size = SaliencyModel.load('small').size if 'small' in PACKAGED else (192, 256)
     return inference('mobilenetv2', size, vino('fp32', size, int8=True), args, least_cc=0.995)
 
 

@@ -40,7 +40,7 @@ _all_ = ['LARGEST', 'read_photo', 'predict_command']
 
 # %% ../nbs/12_predict.ipynb #1615589e
 PACKAGED = {p.stem: p for p in sorted(Path(salnas.__file__).with_name('weights').glob('*.safetensors'))}  # by name
-PRETRAINED = Path(salnas.__file__).with_name('weights') / 'small.safetensors'  # the one that is meant without a name
+PRETRAINED = Path(salnas.__file__).with_name('weights') / 'm.safetensors'  # the one that is meant without a name
 
 
 def proportions_kept(
