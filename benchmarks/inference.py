@@ -115,14 +115,14 @@ def infer_mobilenetv2_max_int8(args):
 
 
 def through(runtime):
-    "The model that comes along, from a picture to its density, by a runtime against PyTorch."
+    "The model `small`, from a picture to its density, by a runtime against PyTorch."
 
     def call(args):
         from salnas.data import popout
         from salnas.pictures import resize_image
         from salnas.predict import SaliencyModel
 
-        plain, fast = SaliencyModel.load(), SaliencyModel.load(runtime=runtime)
+        plain, fast = SaliencyModel.load('small'), SaliencyModel.load('small', runtime=runtime)
         photo = resize_image(popout(n=1).read(0), (600, 800))
         turns = lambda: plain.predict(photo), lambda: fast.predict(photo)
         times, (a, b) = by_turns(*turns, args.repeats, calls=8, pause=0.3), [turn() for turn in turns]

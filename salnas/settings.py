@@ -47,14 +47,14 @@ class Settings:
     deterministic: bool = False  # torch's deterministic algorithms: bit-equal runs also on a GPU, at some cost
     workers: int = 0  # processes that read ahead; cached data needs none
     calibration: int = 128  # training images for batch-norm calibration
-    loss: dict[str, float] | None = None  # weights of some of `LOSS_TERMS`; None: SalNAS's, of kld, cc and nss 1 each
+    loss: dict[str, float] | None = None  # weights of some of `LOSS_TERMS`; None: SalNAS's: kld, cc, nss, 1 each
 
     def __post_init__(self):
         for name, valid in CHOICES.items():
             if getattr(self, name) not in valid:
                 raise ValueError(f'{name} must be one of {", ".join(valid)}, got {getattr(self, name)!r}')
-        if self.loss is not None and (not isinstance(self.loss, dict) or not set() < set(self.loss) <= set(LOSS_TERMS)):
-            raise ValueError(f'loss must be weights of some of {", ".join(LOSS_TERMS)}, got {self.loss!r}')
+        if self.loss is not None and not _are_weights(self.loss):
+            raise ValueError(f'loss must be positive weights of some of {", ".join(LOSS_TERMS)}, got {self.loss!r}')
         for f in [f for f in fields(self) if f.name != 'loss']:
             value, kind = getattr(self, f.name), type(f.default)
             fits = isinstance(value, _ACCEPTED.get(kind, kind))
@@ -63,6 +63,11 @@ class Settings:
         for name in ('epochs', 'batch_size', 'accumulate'):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')
+
+
+def _are_weights(loss):
+    numbers = isinstance(loss, dict) and all(type(w) in (int, float) and 0 < w < float('inf') for w in loss.values())
+    return numbers and set() < set(loss) <= set(LOSS_TERMS)
 
 
 _ACCEPTED = {float: (int, float), tuple: (tuple, list)}

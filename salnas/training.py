@@ -69,7 +69,7 @@ def saliency_loss(
 ) -> torch.Tensor:  # scalar
     """KLD + (1 - CC) + (1 - sigmoid(mean NSS)), optionally + (1 - SIM) or - mean NSS, over images with a density.
 
-    The terms and their weights are SalNAS's (arXiv 2407.20062). NSS is over those of them that have fixations too.
+    By default terms and weights are SalNAS's (arXiv 2407.20062). NSS is over those of them that have fixations too.
     Without any such image a term is 0, with a gradient of zeros."""
     weights = {'kld': 1.0, 'cc': 1.0, 'nss': 1.0} if weights is None else weights
     if unknown := set(weights) - set(_TERMS):
