@@ -83,19 +83,16 @@ def stale(
 
 
 def _why_stale(identity, version):
-    had, known = identity.get('code'), {f.name: f.default for f in fields(Settings)}
+    had, known = identity.get('code'), {f.name for f in fields(Settings)}
     if version is not None and had != version:
         return f'made by code {had} of the experiment, which has {version} now'
     try:
         find_function(identity['make'])
     except ValueError:
         return f'{identity["make"]}, which made it, is gone'
-    if settings := identity.get('settings'):
-        settings = {
-            k: None for k, usual in known.items() if usual is None
-        } | settings  # newer ones, which may be absent
-        if other := settings.keys() ^ known.keys():
-            return f'settings {", ".join(sorted(other))} are not those of today'
+    newer = {f.name for f in fields(Settings) if f.default is None}  # older runs lack them
+    if (settings := identity.get('settings')) and (other := (settings.keys() ^ known) - newer):
+        return f'settings {", ".join(sorted(other))} are not those of today'
     return ''
 
 # %% ../nbs/workshop/pages.ipynb #52b06636
