@@ -15,7 +15,7 @@ import nbformat
 import yaml
 from sphinx.cmd.build import main as sphinx
 
-from . import check, navigation, pages
+from . import check, navigation, pages, trial
 from .navigation import Section, docname
 from .objects import Objects, contents
 from .text import Links
@@ -117,6 +117,8 @@ def build(
     out, work, started = out or root / '_docs', root / 'build' / 'docs', time.perf_counter()
     write_sources(root / 'nbs', work)
     print(f'sources: {time.perf_counter() - started:.0f} s', flush=True)
+    trial.write(work / 'extra' / 'try', cache=root / 'build' / 'npm')
+    print(f'networks: {time.perf_counter() - started:.0f} s', flush=True)
     html = work / 'html'
     options = [
         '-q',

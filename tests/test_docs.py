@@ -1,7 +1,10 @@
 "The glue of the documentation site: navigation, text, pages, API entries, the checker. The whole build is a slow test."
 
+import io
 import json
 import sys
+import tarfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,8 +16,11 @@ sys.path[:0] = [str(ROOT)]
 pytest.importorskip('fastcore', reason='the extra `docs` is missing: pip install -e .[docs]')
 pytest.importorskip('bs4', reason='the extra `docs` is missing: pip install -e .[docs]')
 
-from docs import check, navigation, objects, pages  # noqa: E402
+from docs import check, navigation, objects, pages, trial  # noqa: E402
 from docs.text import Links, escaped  # noqa: E402
+from salnas.predict import SaliencyModel  # noqa: E402
+from salnas.recordings import checksum  # noqa: E402
+from salnas.supernet import macs  # noqa: E402
 from salnas.testing import raises  # noqa: E402
 
 NBS = ROOT / 'nbs'
@@ -270,3 +276,54 @@ def test_llms_txt_lists_every_page():
     assert site.title == 'salnas'
     text = build.llms(build.facts(NBS), [('00_data.ipynb', 'Data', 'Exact.')])
     assert f'- [Data]({build.facts(NBS)["site-url"]}/data.md): Exact.' in text
+
+
+def test_the_runtime_of_the_browser_is_what_the_page_needs_of_its_package(tmp_path, monkeypatch):
+    pytest.importorskip('onnxruntime', reason='the extra `docs` is missing: pip install -e .[docs]')
+    package = tmp_path / 'cache/package.tgz'  # is there already, so nobody is asked
+    package.parent.mkdir()
+    with tarfile.open(package, 'w:gz') as archive:
+        for name in (*trial.PARTS, 'ort.webgpu.min.mjs'):
+            entry = tarfile.TarInfo(f'package/dist/{name}')
+            entry.size = len(name)
+            archive.addfile(entry, io.BytesIO(name.encode()))
+    pinned = trial.File(package.name, (), digest=f'sha256:{checksum(package)}')
+    monkeypatch.setattr(trial, 'PACKAGE', pinned)
+    facts = trial.runtime(tmp_path / 'out', package.parent)
+    assert facts == dict(edition=trial.EDITION, bytes=sum(map(len, trial.PARTS)))
+    notices = {'LICENSE.txt', 'ThirdPartyNotices.txt'}
+    assert {p.name for p in (tmp_path / 'out').iterdir()} == {*trial.PARTS, *notices}
+    assert all((tmp_path / 'out' / name).read_text() == name for name in trial.PARTS)
+    assert 'Copyright (c) Microsoft Corporation' in (tmp_path / 'out/LICENSE.txt').read_text()
+    package.write_bytes(package.read_bytes()[:-1])
+    assert trial.runtime(tmp_path / 'out', package.parent) == {}  # not the pinned one
+
+
+def test_without_a_network_the_page_has_nothing_to_compute_with_and_the_build_goes_on(tmp_path, monkeypatch, capsys):
+    def offline(*args, **kwargs):
+        raise ConnectionError('the connection failed')
+
+    monkeypatch.setattr(trial, 'fetch', offline)
+    trial.write(tmp_path / 'try', tmp_path / 'cache')
+    about = json.loads((tmp_path / 'try/about.json').read_text())
+    assert (about['runtime'], about['networks']) == ({}, []) and 'the connection failed' in capsys.readouterr().out
+    assert len(about['photographs']) == 8 and all(
+        (tmp_path / 'try' / p['file']).is_file() for p in about['photographs']
+    )
+    assert {Path(p['file']).name for p in about['photographs']} == {p.name for p in trial.FOLDER.glob('*.jpg')}
+    assert 'NUS VIP' in (tmp_path / 'try/photographs/LICENSE.txt').read_text()
+
+
+def test_what_the_page_says_of_a_network_is_true(tmp_path, monkeypatch):
+    pytest.importorskip('onnxruntime', reason='the extra `docs` is missing: pip install -e .[docs]')
+    name = next(n for n in trial.NAMES if n in trial.PACKAGED)
+    facts, model = trial.network(name, tmp_path), SaliencyModel.load(name)
+    assert facts['macs'] == macs(model.net, model.size) and facts['size'] == model.size
+    assert (
+        facts['bytes'] == (tmp_path / facts['file']).stat().st_size > 4e6
+    )  # at least 32 bits for a million parameters
+    assert facts['cc']['osie'] == model.card['metrics']['osie']['CC']
+    keeping = SimpleNamespace(transform=replace(model.transform, keep_aspect=True))
+    monkeypatch.setattr(trial.SaliencyModel, 'load', lambda name: keeping)
+    with raises(ValueError, 'only squashes bilinearly'):
+        trial.network(name, tmp_path)
