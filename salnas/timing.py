@@ -7,6 +7,7 @@ from __future__ import annotations
 import functools
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from .space import Arch, BlockSpec, SearchSpace
 from .supernet import ConvBNAct, MBConv, Subnet
 
 # %% auto #0
-__all__ = ['layer_times', 'LatencyTable', 'PredictedLatency']
+__all__ = ['layer_times', 'LatencyTable', 'PredictedLatency', 'quick_latency']
 
 # %% ../nbs/workshop/timing.ipynb #18f44a85
 def layer_times(
@@ -181,3 +182,15 @@ class PredictedLatency:
         if len(self.table.times) > known:
             self.table.save(self.path)
         return ms
+
+# %% ../nbs/workshop/timing.ipynb #7c31e0aa
+def quick_latency(
+    space: SearchSpace,
+    size: tuple[int, int],  # (height, width) of the picture
+) -> Callable[[Arch], float]:  # ms
+    "A rough predictor of latency on this machine's CPU: new parts are timed when they are met, in some milliseconds."
+    table, x, ends = LatencyTable(space, tuple(size), repeats=2), torch.randn(1, 3, *size), (space.min(), space.max())
+    calls = {str(i): functools.partial(optimize(Subnet(space, a)), x) for i, a in enumerate(ends)}
+    sums = np.array([table.measure([a])._sum(a) for a in ends])
+    table.line = float(np.median(latency(calls, 5, 2).median_ms / sums)), 0.0
+    return lambda arch: table.measure([arch])(arch)
