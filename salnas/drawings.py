@@ -153,10 +153,10 @@ def network_figure(
             rows.setdefault(level, []).append(place)
     bottom = max(rows)
     width = max(2 * left + SLOT * (level + len(row) + level + 4) for level, row in rows.items())
-    y = lambda level: 24 + ROW * level
+    levels = sorted({block[0] for block in most.values()})
+    y = lambda level: 24 + ROW * (level - levels[0])
     x_up = lambda level: width - left - SLOT * (level + 1)
     x_down = {place: left + SLOT * (level + k) for level, row in rows.items() for k, place in enumerate(row)}
-    levels = sorted({block[0] for block in most.values()})
     parts = [text(4, y(n) + 17, f'1/{2**n}' if n else 'full size') for n in levels]
     parts.append(text(left, 14, f'picture, {arch.resolution} pixels long'))
     end = own['decoder', len([k for k in own if k[0] == 'decoder']) - 1][0]
