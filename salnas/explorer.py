@@ -173,11 +173,11 @@ class NetworkExplorer(Panel):
         k = self.controls['photograph'].value
         sample, map_ = self.samples[k], self.maps(self.arch)[k]
         photo, name = sample['photo'], sample['name']
-        own = seen_through(photo, map_, f'map of this network over {name}', 'this network')
+        own = seen_through(photo, map_, f'{name}: map of this network', 'this network')
         if 'density' not in sample:
             said = element('p', 'where people look in this picture is not known, so there are no scores')
-            return beside(picture(photo, f'the picture {name}', name), own, said)
-        people = seen_through(photo, sample['density'], f'where people looked in {name}', 'where 15 people looked')
+            return beside(picture(photo, f'{name}: the photograph', name), own, said)
+        people = seen_through(photo, sample['density'], f'{name}: where people looked', 'where 15 people looked')
         scores = score_bars(on_grid(map_[None], self.truth.shape[1:])[0], sample)
         mean = element('p', f'CC {self.mean_cc(self.arch):.3f}, mean of the eight photographs')
         return beside(people, own, element('div', scores, mean, style='flex:1 1 300px;max-width:380px'))
@@ -229,7 +229,7 @@ class MetricSandbox(Panel):
         values = {k: c.value for k, c in self.controls.items()}
         sample = self.samples[values.pop('photograph')]
         spoiled, photo = sandbox(sample['density'], **values), sample['photo']
-        people = f'where people looked in {sample["name"]}'
+        people = f'{sample["name"]}: where people looked'
         return beside(
             seen_through(photo, sample['density'], people, 'where 15 people looked'),
             seen_through(photo, spoiled, f'{people}, spoiled by the sliders', 'the map'),

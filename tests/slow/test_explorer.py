@@ -127,7 +127,7 @@ def megamacs(tabs):
 
 def changed(tabs, act):
     "Seconds from an act to another map, and the MACs that stand there then."
-    shown = tabs.locator('img[alt^="map of this network"]')
+    shown = tabs.locator('img[alt$="map of this network"]')
     before, start = shown.get_attribute('src'), time.time()
     act()
     while shown.get_attribute('src') == before:
@@ -195,7 +195,7 @@ def test_a_photograph_can_be_uploaded_and_a_text_is_refused(page):
     alert.wait_for(state='attached')
     assert 'cannot read notes.txt as a picture' in alert.inner_text()
     upload(page, ROOT / 'salnas/osie/1139.jpg')
-    tabs.locator('img[alt="map of this network over 1139.jpg"]').wait_for()
+    tabs.locator('img[alt="1139.jpg: map of this network"]').wait_for()
     idle(page)
     assert alert.count() == 0 and 'there are no scores' in tabs.inner_text()
     photograph_of(page, 'uploaded')
