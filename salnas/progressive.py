@@ -206,12 +206,17 @@ class ProgressiveSearch(Strategy):
         per_level: int = 16,  # K: trials per level, and how many of the best are expanded
         pool: int = 2000,  # candidates per level that are predicted, at most
         surrogate: Callable[[int], Surrogate] = Surrogate,  # seed -> with `fit` and `predict`
+        groups: Sequence[Sequence[int]] | None = None,  # per level: positions of its genes; None: `complexity_groups`
+        whole_first: bool = False,  # evaluate all of the first level, as the paper does, however many they are
     ):
         super().__init__(space, seed, constraint, objectives)
         if not (per_level >= 1 and pool >= 1):
             raise ValueError(f'per_level and pool must be at least 1, got {per_level} and {pool}')
         self.per_level, self.pool, self.surrogate = per_level, pool, surrogate
-        self.groups, self._cache, self._of_level = complexity_groups(space), {}, {}
+        self.groups = complexity_groups(space) if groups is None else [tuple(g) for g in groups]
+        if sorted(i for g in self.groups for i in g) != list(range(len(space.genes))):
+            raise ValueError(f'groups must hold each of the {len(space.genes)} genes once, got {self.groups}')
+        self.whole_first, self._cache, self._of_level = whole_first, {}, {}
 
     def register(self, trials):
         new = [t for t in dict.fromkeys(trials) if t not in self.known]
@@ -231,7 +236,7 @@ class ProgressiveSearch(Strategy):
         "The level that the next trial is of, unless its candidates are used up."
         last = max((level for level, trials in self._of_level.items() if trials), default=1)
         told = sum(self.known[t] != {} for t in self._of_level.get(last, ()))
-        return last + (told >= self.per_level)
+        return last + (told >= (len(self.order(1)) if self.whole_first and last == 1 else self.per_level))
 
     def evidence(self, level: int) -> History:
         "The trials with scores that a level builds on: those of lower levels, and those that came from elsewhere."

@@ -237,6 +237,8 @@ def study(
     evaluator = SharedWeights(net, train, val, ('CC', 'NSS'), costs, calibration, precision)
     about = dict(supernet=supernet_sha256[:16], dataset=dataset, size=size, calibration=calibration)
     about |= {'precision': precision, 'calibration images': 'a sample'}  # older studies: the first ones, not said
+    if strategy == 'early-exit':
+        options = {'mutation': 'genes'} | options  # as when these studies were made
     chosen = STRATEGIES[strategy](net.space, seed=seed, objectives=CC_AGAINST_MACS, **options)
     search(chosen, evaluator, budget, storage=folder / 'study.jsonl', about=about)
     facts = dict(strategy=strategy, seed=seed, budget=budget, dataset=dataset, edition=edition, split='val')

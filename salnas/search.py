@@ -24,7 +24,7 @@ __all__ = ['Together', 'RandomSearch', 'Evolution', 'EarlyExitEvolution', 'Optun
            'SharedWeights', 'SeveralSets']
 
 # %% ../nbs/06_search.ipynb #298fa04b
-from .neighbours import every_arch, shrunk, steps_up  # noqa: F401
+from .neighbours import every_arch, one_mutation, shrunk, steps_up  # noqa: F401
 from .shared import SCORES, SeveralSets, SharedWeights  # noqa: F401
 from .storages import FileStorage, MemoryStorage, OptunaStorage, Record, open_storage  # noqa: F401
 from .strategy import History, Trial, crowding, fronts  # noqa: F401
@@ -107,12 +107,16 @@ class EarlyExitEvolution(Strategy):
         | None = None,  # beta: what costs more is thrown away unseen; None: only the constraint counts
         population: int = 16,  # random trials at the beginning
         retain: float = 0.1,  # share of all trials, but at least 4 trials, that may be parents
-        p_mutate: float = 0.1,  # per gene
+        p_mutate: float = 0.1,  # share of the children, or of the genes
+        mutation: str = 'children',  # 'children': in that share one gene changes, as published; 'genes': each so often
     ):
         super().__init__(space, seed, constraint, objectives)
         if early_exit is not None:
             early_exit.check(space)
-        self.early_exit, self.population, self.retain, self.p_mutate = early_exit, population, retain, p_mutate
+        if mutation not in ('children', 'genes'):
+            raise ValueError(f"mutation must be 'children' or 'genes', got {mutation!r}")
+        self.early_exit, self.population, self.retain = early_exit, population, retain
+        self.p_mutate, self.mutation = p_mutate, mutation
         self.exits = 0  # candidates thrown away by `early_exit` so far
         self._parents = None  # the version of the scores, and what followed from them
 
@@ -138,7 +142,10 @@ class EarlyExitEvolution(Strategy):
         parents = self.parents()
         size = max(1, len(parents) // 2)  # of a tournament, which the better ranked wins
         a, b = (parents[rng.integers(len(parents), size=size).min()] for _ in range(2))
-        return self.space.mutate(self.space.crossover(a, b, rng), self.p_mutate, rng)
+        child = self.space.crossover(a, b, rng)
+        if self.mutation == 'genes':
+            return self.space.mutate(child, self.p_mutate, rng)
+        return one_mutation(self.space, child, rng) if rng.random() < self.p_mutate else child
 
 # %% ../nbs/06_search.ipynb #342cbdc7
 class OptunaStrategy(Strategy):

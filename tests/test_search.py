@@ -738,7 +738,7 @@ def test_a_committed_study_is_asked_again(name):
     kinds = {
         'random': RandomSearch,
         'evolution': Evolution,
-        'early-exit': EarlyExitEvolution,
+        'early-exit': functools.partial(EarlyExitEvolution, mutation='genes'),
         'tpe': TPESearch,
         'nsga2': NSGA2Search,
         'progressive': functools.partial(ProgressiveSearch, per_level=7),
