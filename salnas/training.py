@@ -336,6 +336,7 @@ def fit(
     resume: bool = False,  # go on from the newest state in `output_dir`; False: start anew, replace what is there
     save_every: int = 0,  # write a state also every so many steps; 0: at the end of each epoch only
     keep: int = 2,  # how many states stay
+    until: int | None = None,  # stop after so many of the epochs; the same call with more goes on. None: all
     every_epoch: bool = False,  # also keep each epoch's network, as epoch-001.safetensors ...: for MultiStepKD
 ) -> pd.DataFrame:  # one row per epoch
     """Train a supernet by sandwich steps, or fine-tune one fixed network; alone, or as `distributed` has joined.
@@ -375,7 +376,7 @@ def fit(
             f'the processes found different states, (epoch, step) {places}: all machines must share the output_dir'
         )
     with own_randomness(), deterministic(settings.deterministic):
-        while run.epoch < settings.epochs:
+        while run.epoch < min(settings.epochs, until or settings.epochs):
             label = f'epoch {run.epoch + 1}/{settings.epochs}'
             for step_batches in tqdm(run.batches(train), label, leave=False, disable=progress is not True or rank > 0):
                 run.train(step_batches, train_step)
