@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .cards import all_pictures
 from .data import JoinedDataset
 from .evaluation import calibrator, evaluate
 from .recipes import file_hash, new_supernet, parts_of, settings_of
@@ -41,6 +42,8 @@ def trained(
     arch: dict | None = None,  # one network; None: the supernet
     start: str = '',  # key of the run whose supernet this one goes on from; '': from the encoder's weights
     encoder: str = '',  # a name that `load_encoder` knows; '': random
+    also: dict[str, str] = {},  # scored too: test parts of sets that are not trained on, name: edition
+    whole: dict[str, str] = {},  # likewise: all pictures of sets
     experiment: str = 'pipeline',
     profile: str = 'cpu',  # for the record
     data_root: str = '',
@@ -51,6 +54,8 @@ def trained(
     chosen, network_space = settings_of(settings), space_of(space, options)
     train, val, tests = zip(*(parts_of(n, e, chosen.size, data_root) for n, e in datasets.items()))
     train, val = train[0] if len(train) == 1 else JoinedDataset(*train), val[0]
+    others = {name: parts_of(name, edition, chosen.size, data_root)[2] for name, edition in (also | whole).items()}
+    tests = [*tests, *(all_pictures(part) if name in whole else part for name, part in others.items())]
     if start:
         net = start_from(network_space, Path(grid_folder, start, 'best.safetensors')).train()
     else:
