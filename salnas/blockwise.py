@@ -180,11 +180,8 @@ class Traversal:
         """(rating, architecture) of the networks that cost at most `limit`, in ascending order of rating.
 
         Counts in `opened` the partial networks it has looked into."""
-        room, heap, last = (
-            limit + self.tolerance * abs(limit),
-            [],
-            0 if not self.frames else len(self.frames[0].options),
-        )
+        room, heap = limit + self.tolerance * abs(limit), []
+        last = len(self.frames[0].options) if self.frames else 0
         for n, f in enumerate(self.frames):
             self._push(heap, n, (), 0, np.array([f.rating]), np.array([float(f.base)]), room)
         while heap:

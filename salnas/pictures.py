@@ -167,9 +167,7 @@ class Transform:
     "What becomes of a picture before a network sees it. Data sets, evaluation, prediction and exports use the same."
 
     size: tuple[int, int]  # (H, W) of what comes out; with keep_aspect only the longer one counts
-    keep_aspect: bool = (
-        False  # False: squashed to size; True: its own proportions, the long side as long as that of size
-    )
+    keep_aspect: bool = False  # False: squashed to size; True: own proportions, the long side as long as that of size
     interpolation: str = 'bilinear'  # one of `INTERPOLATIONS`
     mean: tuple[float, float, float] = IMAGENET['mean']  # taken off a picture in [0,1] when it is fed, per channel
     std: tuple[float, float, float] = IMAGENET['std']  # divided by, likewise

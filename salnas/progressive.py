@@ -47,14 +47,8 @@ class Surrogate:
         lr: float = 2e-2,
         weight_decay: float = 0.3,  # decoupled, as in AdamW
     ):
-        self.seed, self.members, self.hidden, self.steps, self.lr, self.weight_decay = (
-            seed,
-            members,
-            hidden,
-            steps,
-            lr,
-            weight_decay,
-        )
+        self.seed, self.members, self.hidden = seed, members, hidden
+        self.steps, self.lr, self.weight_decay = steps, lr, weight_decay
 
     def fit(
         self,
@@ -98,9 +92,9 @@ class Surrogate:
     def _shares(self, n, g):
         "(members, n, 1): each point's weight in each member's loss, 0 for the part left out."
         fold = torch.randperm(n, generator=g) % self.members
-        keep = (
-            (fold != torch.arange(self.members)[:, None]).float() if n >= self.members else torch.ones(self.members, n)
-        )
+        keep = torch.ones(self.members, n)
+        if n >= self.members:
+            keep = (fold != torch.arange(self.members)[:, None]).float()
         return (keep / keep.sum(1, keepdim=True))[..., None]
 
     def _inputs(self, x):

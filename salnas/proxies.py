@@ -71,11 +71,8 @@ class HierarchicalProxySearch(Strategy):
         _check(budgets, promote, mothers, initial, children, patience)
         self.budgets, self.promote, self.mothers = tuple(map(float, budgets)), tuple(promote), tuple(mothers)
         self.initial, self.children, self.patience, self._group = initial, children, patience, []
-        self._cycle, self._young, self._of = (
-            {},
-            0,
-            {},
-        )  # of each trial; trials of the first budget; trials by architecture
+        self._cycle, self._of = {}, {}  # of each trial; trials by architecture
+        self._young = 0  # trials of the first budget
 
     def register(self, trials):
         new = [t for t in dict.fromkeys(trials) if t not in self.known]

@@ -289,11 +289,8 @@ def train_further(
     data_root: str = '',
 ):
     "Cut a network out of a trained supernet, train it further, score it on the test part."
-    net, arch, chosen = (
-        _trained(supernet, supernet_sha256, space, resolutions),
-        Arch.from_dict(arch),
-        settings_of(settings),
-    )
+    net = _trained(supernet, supernet_sha256, space, resolutions)
+    arch, chosen = Arch.from_dict(arch), settings_of(settings)
     train, val, test = parts_of(dataset, edition, chosen.size, data_root)
     sub, seconds = net.extract(arch), 0.0
     sub.trained_at = net.trained_at  # `fit` replaces it

@@ -141,14 +141,8 @@ class Run:
         scheduler: torch.optim.lr_scheduler.LRScheduler,
         per: str,  # the scheduler steps per 'batch' or per 'epoch'
     ):
-        self.net, self.kd, self.settings, self.seed, self.steps, self.identity = (
-            net,
-            kd,
-            settings,
-            seed,
-            steps,
-            identity,
-        )
+        self.net, self.kd, self.settings = net, kd, settings
+        self.seed, self.steps, self.identity = seed, steps, identity
         self.optimizer, self.scheduler, self.per = optimizer, scheduler, per
         self.scaler = torch.amp.GradScaler(net.mean.device.type) if settings.precision == 'fp16' else None
         self.epoch = self.step = 0

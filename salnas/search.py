@@ -103,8 +103,7 @@ class EarlyExitEvolution(Strategy):
         seed: int = 0,
         constraint: AtMost | None = None,
         objectives: Objectives = 'CC',
-        early_exit: AtMost
-        | None = None,  # beta: what costs more is thrown away unseen; None: only the constraint counts
+        early_exit: AtMost | None = None,  # beta: what costs more is thrown away unseen; None: no such limit
         population: int = 16,  # random trials at the beginning
         retain: float = 0.1,  # share of all trials, but at least 4 trials, that may be parents
         p_mutate: float = 0.1,  # share of the children, or of the genes

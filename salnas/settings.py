@@ -36,14 +36,10 @@ class Settings:
     drop_connect: float = 0.2  # of the largest network, at its last block
     clip: float = 0.0  # gradients are clipped to this absolute value; 0: not at all
     jitter: bool = False  # colour jitter of the training images; SalNAS uses it for SALICON only
-    inplace: str = (
-        'none'  # what a sandwich's others learn from the largest: 'none', 'kl' (BigNAS) or 'alpha' (AlphaNet)
-    )
+    inplace: str = 'none'  # what a sandwich's others learn of the largest: 'none', 'kl' (BigNAS), 'alpha' (AlphaNet)
     accumulate: int = 1  # batches per process and optimizer step; their gradients are averaged
     precision: str = 'fp32'  # 'fp32', 'bf16', 'fp16' with a gradient scaler, or 'auto': see `salnas.precision`
-    nonfinite: str = (
-        'stop'  # at a loss or gradient that is not finite: 'stop' with an error, or 'skip' and count the step
-    )
+    nonfinite: str = 'stop'  # at a loss or gradient that is not finite: 'stop' with an error, 'skip' counts the step
     deterministic: bool = False  # torch's deterministic algorithms: bit-equal runs also on a GPU, at some cost
     workers: int = 0  # processes that read ahead; cached data needs none
     calibration: int = 128  # training images for batch-norm calibration
