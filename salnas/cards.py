@@ -12,52 +12,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .data import SaliencyDataset, centre_bias, count_map, density_map
+from .baselines import people
+from .data import SaliencyDataset, centre_bias
 from .files import write_json
-from .metrics import nss
 from .recipes import file_hash, parts_of
 from .report import markdown
 from .supernet import macs, parameters
 from .training import evaluate, load_checkpoint, save_result
-from .viewers import split_half
 
 # %% auto #0
-__all__ = ['one_against_others', 'people', 'all_pictures', 'scored', 'score_table', 'card_page', 'index_page']
-
-# %% ../nbs/workshop/cards.ipynb #4b4314ba
-def one_against_others(
-    dataset: SaliencyDataset,  # its pictures' viewers are known
-    most: int = 16,  # viewers of a picture that are predicted, a seeded sample of them; the others always tell
-) -> float:  # mean over pictures of the mean over viewers
-    "NSS of the density of all other viewers at the fixations of each one, on the data set's grid."
-    recording, scores = dataset.recording, []
-    for i in map(int, dataset.indices):
-        rows, size = recording.rows(i), recording.native_size(i)
-        points, who = np.stack([recording.x[rows], recording.y[rows]], 1), recording.subject[rows]
-        own = []
-        for viewer in np.random.default_rng(i).permutation(np.unique(who))[:most]:
-            others = density_map(points[who != viewer], size, dataset.size, dataset.sigma_of(i))
-            counts = count_map(points[who == viewer], size, dataset.size)
-            own.append(nss(others[None], counts[None]).item())
-        scores.append(np.nanmean(own))
-    return float(np.mean(scores))
-
-
-def people(
-    dataset: SaliencyDataset,
-) -> dict[str, float]:
-    "How well people tell where people look; empty where the data do not say who looked, or only one did."
-    recording = dataset.recording
-    groups = [len(np.unique(recording.subject[recording.rows(int(i))])) for i in dataset.indices]
-    if min(groups) < 2 or (recording.subject < 0).any():
-        return {}
-    half = min(groups) // 2
-    halves = split_half(recording, dataset.indices, half, dataset.size)
-    return {
-        'CC of halves': halves,
-        'viewers in a half': half,
-        'NSS of one against the others': one_against_others(dataset),
-    }
+__all__ = ['all_pictures', 'scored', 'score_table', 'card_page', 'index_page']
 
 # %% ../nbs/workshop/cards.ipynb #f5653c06
 def all_pictures(

@@ -228,6 +228,17 @@ CLAIMS = (
         'v2-a0.5, largest',
         'v2-a1, largest',
     ),
+    *(
+        Claim(
+            f'One viewer tells more about others than the best classical model, {dataset}',
+            _HERE,
+            'baselines',
+            'half: 1 viewer',
+            'half: BMS blurred x bias',
+            dataset,
+        )
+        for dataset in ('osie', 'crowd', 'scene')
+    ),
 )
 
 # %% ../nbs/workshop/claims.ipynb #099f07fd

@@ -51,7 +51,7 @@ def tables(
     "A table per experiment and data set."
     found = {}
     for (experiment, dataset), part in lines.groupby(['experiment', 'dataset'], sort=False):
-        part = part.dropna(axis=1, how='all')
+        part = part.drop(columns=[m for m in report.metric_names(part) if part[m].isna().all()])
         twice = part.duplicated(['row', 'seed'], keep=False)  # networks that go by one name, as those of a family
         within = [f.as_posix().rpartition(f'{experiment}/')[2] for f in part.folder[twice]]
         part.loc[twice, 'row'] = [f'{row} ({where})' for row, where in zip(part.row[twice], within)]

@@ -70,9 +70,10 @@ def parts_of(
     edition: str,  # that the data set must have
     size: tuple[int, int],  # height, width
     data_root: str = '',  # of the prepared data sets; '': the usual one
+    cache: bool = True,  # of decoded pictures, as `load_dataset` takes it
 ) -> list[SaliencyDataset]:  # of `PARTS`
     "Training, validation and test part; where another edition lies here than the run's, a ValueError."
-    parts = [load_dataset(dataset, s, data_root or None, tuple(size)) for s in PARTS]
+    parts = [load_dataset(dataset, s, data_root or None, tuple(size), cache=cache) for s in PARTS]
     if (had := parts[0].meta.get('edition', '')) != edition:
         raise ValueError(f'{dataset} is here in the edition {had!r}, the run is of {edition!r}: name that one')
     return parts

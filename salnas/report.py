@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['FACTS', 'FEW_SEEDS', 'LOWER_IS_BETTER', 'read_results', 'metric_names', 'summary', 'read_scores', 'paired',
-           'bootstrap', 't_interval', 'compare', 'intervals', 'forest', 'scatter', 'clock', 'front_area', 'markdown']
+           'bootstrap', 't_interval', 'compare', 'intervals', 'forest', 'scatter', 'clock', 'front_area', 'again',
+           'markdown']
 
 # %% ../nbs/14_report.ipynb #179e0c6b
 from collections.abc import Iterable
@@ -33,18 +34,21 @@ def read_results(
         raise ValueError(
             f'no result.json under {", ".join(map(str, folders[:3]))}: is it the folder of an experiment that has run?'
         )
-    return pd.DataFrame(lines)
+    measured = dict.fromkeys(m for _, metrics, _ in lines for m in metrics)  # not every row has every metric
+    return pd.DataFrame([f | {m: metrics.get(m, np.nan) for m in measured} | rest for f, metrics, rest in lines])
 
 
 def _line(path):
+    "Facts, metrics, and the rest."
     result, rows = read_result(path.parent)
     row, _, network = result['model'].rpartition(', ')  # how older files say it
     facts = {'row': row or network, 'network': network if row else ''} | result
     of = result['provenance']
     commits = {when: of[when].get('commit', '') for when in ('trained_at', 'scored_at')}
     costs = {k: result['cost'].get(k, np.nan) for k in ('parameters', 'macs')}
-    line = {k: facts[k] for k in FACTS} | result['metrics'] | costs | {'seconds': result['time_s']}
-    return line | commits | {'images': len(rows), 'device': of['device'], 'folder': path.parent}
+    rest = costs | {'seconds': result['time_s']} | commits
+    rest |= {'images': len(rows), 'device': of['device'], 'folder': path.parent}
+    return {k: facts[k] for k in FACTS}, result['metrics'], rest
 
 
 def metric_names(
@@ -67,6 +71,7 @@ def summary(
     for row in groups if rows is None else [r for r in rows if r in groups]:
         mean, sd = groups[row][metrics].mean(), groups[row][metrics].std()
         cells = {m: f'{mean[m]:.{digits}f}' + (f' ± {sd[m]:.{digits}f}' if sd[m] == sd[m] else '') for m in metrics}
+        cells |= {m: '' for m in metrics if mean[m] != mean[m]}  # not measured
         lines[row] = cells | {'seeds': len(groups[row])}
     return pd.DataFrame(lines).T
 
@@ -239,6 +244,28 @@ def front_area(
     points = [(-score, cost) for cost, score in zip(costs, scores)]
     volume = hypervolume(np.array(points), (-reference[1], reference[0]))
     return volume / (reference[0] - cheapest)
+
+# %% ../nbs/14_report.ipynb #f7b5451a
+def again(
+    made: pd.DataFrame,  # of `read_results`: a run just made
+    committed: pd.DataFrame,  # likewise: the one that it repeats
+    metric: str = 'CC',
+    same: float = 1e-4,  # a difference that is rounding
+) -> pd.DataFrame:  # per data set and row of both: made, committed, sd, seeds, difference, verdict
+    "Whether means that were made again lie within the spread of the committed seeds."
+    by, lines = ['dataset', 'row', 'network'], {}
+    before = dict(list(committed.dropna(subset=metric).groupby(by, sort=False)[metric]))
+    for key, now in made.dropna(subset=metric).groupby(by, sort=False)[metric]:
+        if (had := before.get(key)) is None:
+            continue
+        difference, n = now.mean() - had.mean(), len(had)
+        reach = stats.t.ppf(0.975, n - 1) * had.std() * (1 / len(now) + 1 / n) ** 0.5 if n > 1 else np.nan
+        verdict = 'the same' if abs(difference) <= same else 'differs; one seed has no spread'
+        if verdict != 'the same' and n > 1:
+            verdict = 'within the spread' if abs(difference) <= reach else 'outside the spread'
+        line = dict(made=now.mean(), committed=had.mean(), sd=had.std(), seeds=n, difference=difference)
+        lines[key[0], ', '.join(filter(None, key[1:]))] = line | dict(verdict=verdict)
+    return pd.DataFrame(lines).T
 
 # %% ../nbs/14_report.ipynb #f8f4370e
 def markdown(

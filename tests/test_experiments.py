@@ -64,6 +64,9 @@ def test_every_committed_run_is_recognised(tmp_path, in_experiments, capsys, mon
     committed = list((ROOT / 'results/selfkd_when').rglob('run.json'))
     assert committed and len(names['missing']) == len(names['grid']) + 1 - len(committed)
     assert '29 of 29 runs are finished' in capsys.readouterr().out
+    copy = shutil.copytree(ROOT / 'results/baselines', tmp_path / 'baselines')  # figures are drawn anew
+    names = namespace('baselines.ipynb', 'salnas.yardsticks:measure', results_dir=copy)
+    assert len(names['finished']) == len(names['grid']) == 5
 
 
 def test_the_grid_of_the_bench_is_the_whole_space_once_and_fifty_networks_twice_more(in_experiments, tmp_path):
@@ -97,7 +100,7 @@ def test_identities_are_those_that_the_results_tell(tmp_path):
         told = json.loads((folder / 'run.json').read_text())
         assert not runs.differences(told['identity'], identity) and told['finished'] == finished
         count += 1
-    later = {'bench', 'decoder_stride', 'selfkd_when', 'family'}  # made by `runs` from the start
+    later = {'baselines', 'bench', 'decoder_stride', 'selfkd_when', 'family'}  # made by `runs` from the start
     others = [p for p in (ROOT / 'results').rglob('run.json') if p.relative_to(ROOT / 'results').parts[0] not in later]
     assert count == 55 == len(others)
 

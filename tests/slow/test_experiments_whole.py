@@ -173,3 +173,16 @@ def test_bench(tmp_path, in_experiments):
     assert sorted(len(bench[a]['seeds']) for a in bench.archs) == [1] * 5 + [3] * 3
     again = papermill('bench.ipynb', tmp_path / 'again.ipynb', *options(**where))
     assert ' to make' not in printed(again) and '4 of 4 runs are finished' in printed(again)
+
+
+def test_baselines(tmp_path):
+    "The smoke profile from nothing; made again elsewhere, all is the same; made from other pictures, it is not."
+    where = lambda name: dict(runs_dir=str(tmp_path / name / 'runs'), results_dir=str(tmp_path / name / 'baselines'))
+    first = papermill('baselines.ipynb', tmp_path / 'first.ipynb', *options(profile='smoke', **where('first')))
+    assert '2 of 2 runs are finished' in printed(first)
+    assert {p.name for p in (tmp_path / 'first/baselines').glob('*.png')} == {'blurs.png', 'rows.png', 'viewers.png'}
+    held = dict(profile='smoke', committed=str(tmp_path / 'first'))
+    again = papermill('baselines.ipynb', tmp_path / 'again.ipynb', *options(**held, **where('again')))
+    assert 'the same' in str(again.cells[-1].outputs) and 'differs' not in str(again.cells[-1].outputs)
+    other = papermill('baselines.ipynb', tmp_path / 'other.ipynb', *options(**held, seeds=[5, 6], **where('other')))
+    assert 'within' in str(other.cells[-1].outputs) or 'outside' in str(other.cells[-1].outputs)
