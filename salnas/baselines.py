@@ -23,7 +23,7 @@ __all__ = ['CLASSICAL', 'scaled', 'as_map', 'spectral_residual', 'opponents', 'p
            'surrounded', 'lab', 'bms', 'refined', 'by_viewer', 'others_against_one', 'Halves', 'halves',
            'one_against_others', 'people']
 
-# %% ../nbs/11_baselines.ipynb #52fb9b63
+# %% ../nbs/11_baselines.ipynb #f9fba460
 def scaled(
     image: Tensor,  # (3,H,W) in [0,1]
     long: int,  # pixels of the long side
@@ -32,7 +32,7 @@ def scaled(
     size = fitted_size(image.shape[-2:], long, least=1)
     return F.interpolate(image[None], size, mode='bilinear', antialias=True, align_corners=False)[0]
 
-
+# %% ../nbs/11_baselines.ipynb #164e1862
 def as_map(
     values,  # (h,w) array or tensor, any scale; what is below 0 counts as 0
     size: tuple[int, int],  # (H,W)
@@ -58,7 +58,7 @@ def spectral_residual(
     back = np.fft.ifft2(np.exp(residual + 1j * np.angle(spectrum)))
     return as_map(ndimage.gaussian_filter(np.abs(back) ** 2, sigma), image.shape[-2:])
 
-# %% ../nbs/11_baselines.ipynb #7742bb65
+# %% ../nbs/11_baselines.ipynb #9c78ee8c
 def opponents(
     rgb: Tensor,  # (3,h,w) in [0,1]
 ) -> Tensor:  # (3,h,w): intensity, red minus green, blue minus yellow
@@ -69,7 +69,7 @@ def opponents(
     blue, yellow = (b - (r + g) / 2).clamp(min=0), ((r + g) / 2 - (r - g).abs() / 2 - b).clamp(min=0)
     return torch.stack([intensity, red - green, blue - yellow])
 
-
+# %% ../nbs/11_baselines.ipynb #f41be413
 def pyramid(
     x: Tensor,  # (C,h,w)
     levels: int = 9,
@@ -154,7 +154,7 @@ def lab(
     x, y, z = torch.where(x > (6 / 29) ** 3, x.clamp(min=1e-9) ** (1 / 3), x * (29 / 6) ** 2 / 3 + 4 / 29)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
-# %% ../nbs/11_baselines.ipynb #9a8654ff
+# %% ../nbs/11_baselines.ipynb #1f712210
 def bms(
     image: Tensor,  # (3,H,W) in [0,1]
     long: int = 160,  # pixels of the long side; the widths of the paper, for 600, are scaled with it
@@ -172,7 +172,7 @@ def bms(
     total = ndimage.maximum_filter(total, widths[1])
     return as_map(ndimage.gaussian_filter(total, 20 * long / 600), image.shape[-2:])
 
-
+# %% ../nbs/11_baselines.ipynb #c176ba4f
 CLASSICAL = {'spectral residual': spectral_residual, 'Itti-Koch': itti_koch, 'BMS': bms}
 
 # %% ../nbs/11_baselines.ipynb #bdc33a03
@@ -188,7 +188,7 @@ def refined(
         map_ = map_ * bias
     return map_ / map_.sum()
 
-# %% ../nbs/11_baselines.ipynb #0b36357d
+# %% ../nbs/11_baselines.ipynb #9ef26659
 def by_viewer(
     dataset: SaliencyDataset,  # its pictures' viewers are known
     i: int,  # picture of its recording
@@ -204,7 +204,7 @@ def by_viewer(
     sums = torch.stack([kernel_sum(p, native, size, sigma) for p in each])
     return sums, torch.stack([count_map(p, native, size) for p in each])
 
-
+# %% ../nbs/11_baselines.ipynb #e2ed01a0
 def others_against_one(
     sums: Tensor,  # (V,H,W), of `by_viewer`
     counts: Tensor,  # (V,H,W), likewise
@@ -215,7 +215,7 @@ def others_against_one(
     chosen = np.random.default_rng(seed).permutation(len(sums))[:most]
     return np.nanmean(nss(sums.sum(0) - sums[chosen], counts[chosen]).numpy())
 
-# %% ../nbs/11_baselines.ipynb #b00ca926
+# %% ../nbs/11_baselines.ipynb #4e9ab53e
 class Halves(NamedTuple):
     "Some viewers of a picture, and the others that they are held against."
 
@@ -223,7 +223,7 @@ class Halves(NamedTuple):
     density: Tensor  # (H,W) of the other half
     fixations: Tensor  # (H,W) counts of the other half
 
-
+# %% ../nbs/11_baselines.ipynb #56495576
 def halves(
     sums: Tensor,  # (V,H,W), of `by_viewer`
     counts: Tensor,  # (V,H,W), likewise
@@ -241,7 +241,7 @@ def halves(
     truth = sums[other].sum(0)
     return Halves(seen / seen.sum((1, 2), keepdim=True), truth / truth.sum(), counts[other].sum(0))
 
-# %% ../nbs/11_baselines.ipynb #12c0b5ba
+# %% ../nbs/11_baselines.ipynb #6299520e
 def one_against_others(
     dataset: SaliencyDataset,  # its pictures' viewers are known
     most: int = 16,  # viewers of a picture that are predicted
@@ -250,7 +250,7 @@ def one_against_others(
     each = [others_against_one(*by_viewer(dataset, i, dataset.size), most, int(i)) for i in dataset.indices]
     return float(np.mean(each))
 
-
+# %% ../nbs/11_baselines.ipynb #a465d66e
 def people(
     dataset: SaliencyDataset,
 ) -> dict[str, float]:
