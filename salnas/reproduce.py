@@ -286,7 +286,8 @@ def _report(root, a, home):
     "Write the report, and say where."
     notebooks = {p: parameters_of(p) for p in sorted((root / 'nbs/experiments').glob('*.ipynb'))}
     versions = {Path(known['results_dir']).name: code_version(p) for p, known in notebooks.items()}
-    states = json.loads((home / 'notebooks.json').read_text()) if (home / 'notebooks.json').is_file() else {}
+    ran = home / 'notebooks.json'  # how notebooks ended belongs to the report of that call
+    states = json.loads(ran.read_text()) if ran.is_file() and not a.report_only else {}
     written = write_report(results_root(root, a.profile, a.results), states, versions)
     print('report: ' + ', '.join(map(str, written)))
 

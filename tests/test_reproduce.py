@@ -144,3 +144,12 @@ def test_a_hand_that_changes_a_result_changes_the_report(tmp_path):
     assert '| holds |' in after and before.split('|')[3] != after.split('|')[3]
     shutil.rmtree(copy / 'kd_ablation-osie/self-kd')
     assert '| no run |' in line(write_report(copy)[0].read_text())
+
+
+def test_the_committed_report_is_that_of_the_committed_results(tmp_path, monkeypatch):
+    "`salnas_reproduce --report-only` after new results, or after a change that makes old ones stale."
+    monkeypatch.chdir(ROOT)
+    shutil.copytree(ROOT / 'results', tmp_path / 'results', ignore=shutil.ignore_patterns('*.png', 'REPORT.md'))
+    assert status('--report-only', '--results', str(tmp_path / 'results')) == 0
+    told, committed = ((place / 'results/REPORT.md').read_text() for place in (tmp_path, ROOT))
+    assert told == committed, 'run: .venv/bin/salnas_reproduce --report-only'
