@@ -150,6 +150,6 @@ def test_the_committed_report_is_that_of_the_committed_results(tmp_path, monkeyp
     "`salnas_reproduce --report-only` after new results, or after a change that makes old ones stale."
     monkeypatch.chdir(ROOT)
     shutil.copytree(ROOT / 'results', tmp_path / 'results', ignore=shutil.ignore_patterns('*.png', 'REPORT.md'))
-    assert status('--report-only', '--results', str(tmp_path / 'results')) == 0
+    reproduce_command(['--report-only', '--results', str(tmp_path / 'results')])
     told, committed = ((place / 'results/REPORT.md').read_text() for place in (tmp_path, ROOT))
     assert told == committed, 'run: .venv/bin/salnas_reproduce --report-only'
