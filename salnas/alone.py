@@ -8,9 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from .data import SaliencyDataset
+from .metrics import METRICS
 from .recipes import new_supernet
 from .settings import Settings
 from .space import Arch, SearchSpace
@@ -40,13 +42,17 @@ class TrainedAlone:
         metrics: Sequence[str] = ('CC',),  # of the validation part
         costs: Mapping[str, Callable[[Arch], float]] | None = None,  # scores that need no network: {'MACs': ...}
     ):
+        if unknown := [m for m in metrics if m not in METRICS]:
+            raise ValueError(f'unknown metrics {unknown}: choose of {", ".join(METRICS)}')
         self.space, self.train, self.val, self.settings = space, train, val, settings
         self.folder, self.encoder, self.seed = Path(folder), encoder, seed
         self.metrics, self.costs = tuple(metrics), dict(costs or {})
 
     def place(self, arch: Arch) -> Path:
-        "The folder of an architecture's training."
-        said = json.dumps([self.space.name, arch.to_dict(), self.seed], sort_keys=True)
+        "The folder of an architecture's training: another for other data, settings, weights at the start or seed."
+        data = [self.train.name, str(self.train.protocol), len(self.train), list(self.train.size)]
+        said = [self.space.name, arch.to_dict(), self.seed, self.encoder, data, asdict(self.settings)]
+        said = json.dumps(said, sort_keys=True)
         return self.folder / hashlib.sha256(said.encode()).hexdigest()[:16]
 
     def __call__(self, trial: Trial) -> dict[str, float]:
@@ -58,7 +64,5 @@ class TrainedAlone:
         net = new_supernet(self.space, self.seed, self.encoder).extract(self.space.check(trial.arch))
         how = dict(progress=False, resume=True, keep=1, until=epochs)
         log = fit(net, self.train, self.val, None, self.settings, self.seed, self.place(trial.arch), **how)
-        if unknown := [m for m in self.metrics if m not in log]:
-            raise ValueError(f'unknown metrics {unknown}: a training logs {", ".join(log)}')
         found = {m: float(log.loc[epochs - 1, m]) for m in self.metrics}
         return found | {name: float(cost(trial.arch)) for name, cost in self.costs.items()}

@@ -62,7 +62,7 @@ def spectral_residual(
 def opponents(
     rgb: Tensor,  # (3,h,w) in [0,1]
 ) -> Tensor:  # (3,h,w): intensity, red minus green, blue minus yellow
-    "Intensity and opponent colours (Itti et al. 1998, equations 2 and 3)."
+    "Intensity and opponent colours, whose centre and surround are compared (Itti et al. 1998, 2.1)."
     intensity = rgb.mean(0)
     r, g, b = torch.where(intensity > intensity.max() / 10, rgb / intensity.clamp(min=1e-6), 0)
     red, green = (r - (g + b) / 2).clamp(min=0), (g - (r + b) / 2).clamp(min=0)

@@ -35,7 +35,8 @@ def concordance(
 ) -> pd.DataFrame:  # index: name; networks, tau, low, high, and 'over BASE' with its own low and high, 'regret@k'
     """How well ratings agree with true scores, with 95% bootstrap intervals.
 
-    A rating that is not there for all networks is compared on those that have it, the base too. ValueError: fewer
+    A rating that is not there for all networks is compared on those that have it, the base too, and its regrets are
+    those among them; an infinite rating is a rating. ValueError: fewer
     than 3 networks, a length that differs, an unknown base."""
     truth, ratings = np.asarray(truth, float), {k: np.asarray(v, float) for k, v in ratings.items()}
     if odd := [k for k, v in ratings.items() if v.shape != truth.shape]:
@@ -44,7 +45,7 @@ def concordance(
         raise ValueError(f'no rating {base!r} to hold others against: there are {", ".join(ratings)}')
     lines = {}
     for name, rating in ratings.items():
-        at = np.flatnonzero(np.isfinite(rating) & np.isfinite(truth) & np.isfinite(ratings.get(base, truth)))
+        at = np.flatnonzero(~np.isnan(rating) & ~np.isnan(truth) & ~np.isnan(ratings.get(base, truth)))
         if len(at) < 3:
             raise ValueError(f'{name!r} rates {len(at)} networks whose truth is known: an order needs at least 3')
         rng = np.random.default_rng(seed)

@@ -44,6 +44,8 @@ def contender(
     "A strategy on the space of a table; ValueError for an unknown one."
     if strategy not in CONTENDERS:
         raise ValueError(f'unknown strategy {strategy!r}: choose one of {", ".join(CONTENDERS)}')
+    if beta is not None and strategy != 'early-exit':
+        raise ValueError(f"beta is of the strategy 'early-exit', {strategy} has none: give max_macs")
     macs = lambda arch: bench.value(arch, 'MACs')
     below = lambda share: None if share is None else AtMost(macs, share * macs(bench.space.max()), 'MACs')
     options |= {} if beta is None else {'early_exit': below(beta)}
@@ -60,7 +62,9 @@ def walk(
     whole = not isinstance(strategy, HierarchicalProxySearch)
     evaluator = bench.evaluator(strategy.names, bench.epochs if whole else 1, of)
     unit = bench.epochs if whole else 1
-    trials = search(strategy, evaluator, trainings * bench.epochs / unit).query("state == 'done'")
+    trials = search(strategy, evaluator, trainings * bench.epochs / unit)
+    if (failed := trials[trials.state != 'done']).size:
+        raise ValueError(f'a trial was not found in the table: {failed.reason.iloc[0]}')
     number = {arch: i for i, arch in enumerate(bench.archs)}
     found = {'network': [number[a] for a in trials.arch], 'epochs': np.rint(trials.budget * unit).astype(int)}
     return pd.DataFrame(found | {'spent': np.rint(trials.cost.cumsum() * unit).astype(int).to_numpy()})
@@ -100,12 +104,12 @@ def truths(
 def regrets(
     bench: Bench,
     walked: pd.DataFrame,  # of `walk` or `in_order`
-    at: Sequence[int],  # trainings of all epochs that are paid for: the regret then
+    at: Sequence[int],  # when: trainings of all epochs that have been paid for
     metric: str = 'CC',
     of: int | None = 0,  # seed of the trainings by whose validation scores incumbents are chosen
     max_macs: float | None = None,  # the limit that the walk had
 ) -> np.ndarray:  # (len(at),); NaN where nothing had been trained yet
-    "The regret of the incumbent when so much has been spent."
+    "By how much the incumbent's true score is below the best, when so much has been spent."
     truth, allowed = truths(bench, metric), affordable(bench, max_macs)
     told = [
         (epochs, bench.value(bench.archs[n], metric, epochs, of)) for n, epochs in zip(walked.network, walked.epochs)
@@ -182,6 +186,10 @@ def volume(
     "Hypervolume of true scores and MACs below a limit, as a share of the best possible."
     truth, macs = truths(bench, metric), bench.arrays['MACs'].astype(float)
     limit, least = beta * macs[bench.archs.index(bench.space.max())], int(macs.argmin())
+    if macs[least] > limit:
+        raise ValueError(
+            f'no network costs at most {limit:.4g} MACs: beta must be {macs[least] * beta / limit:.3f} or more'
+        )
     area = lambda some: hypervolume(
         [(-truth[n], macs[n]) for n in {*some, least} if macs[n] <= limit], (-truth[least] + 1e-12, limit)
     )

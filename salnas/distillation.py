@@ -231,13 +231,16 @@ def distilled(
     lr: float,
     calibration: int,  # training pictures for the statistics
     seed: int,
+    teaching: dict = {},  # what the teacher's run was asked for: of another teacher it is another run
     data_root: str = '',
     grid_folder: str = '',  # where the teacher's run lies
 ):
-    "Train a stage to imitate a teacher's, and rate its options."
+    "Train a stage to imitate a teacher's, and rate its options. FileNotFoundError: the teacher has no weights here."
+    if not (weights := Path(grid_folder, teacher, 'best.safetensors')).is_file():
+        raise FileNotFoundError(f'the weights of the teacher {teacher} are not at {weights}: make that run here first')
     chosen, train_val = SearchSpace.from_dict(space), parts_of(dataset, edition, size, data_root)[:2]
     (train, val), archs = train_val, [Arch.from_dict(b) for b in bases]
-    net = load_checkpoint(Path(grid_folder, teacher, 'best.safetensors')).eval()
+    net = load_checkpoint(weights).eval()
     channels = tuple(f.shape[1] for f in around(net, train[0]['image'][None], number))
     imitator, began = Imitator(chosen, archs, number, channels, seed), time.process_time()
     log = imitate(imitator, net, train, epochs, batch_size, lr, seed=seed)

@@ -125,10 +125,14 @@ class NetworkExplorer(Panel):
         self,
         arch: Arch,
     ) -> torch.Tensor:  # (B,H,W) in [0,1], one for each of `samples`
-        "The maps of one network, with statistics of these pictures; those of the last one are kept."
+        """The maps of one network, with statistics of these pictures; those of the last one are kept.
+
+        A picture that was uploaded changes nothing for the others."""
         if self._last is None or self._last[0] != arch:
             x = self.net.normalise(torch.stack([s['image'] for s in self.samples]))
-            self._last = arch, self.net(x.contiguous(memory_format=torch.channels_last), arch)
+            x, n = x.contiguous(memory_format=torch.channels_last), len(self.known)
+            more = [self.net(x, arch)[n:]] if len(x) > n else []
+            self._last = arch, torch.cat([self.net(x[:n], arch), *more])
         return self._last[1]
 
     def mean_cc(self, arch: Arch) -> float:

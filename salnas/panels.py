@@ -146,9 +146,9 @@ def seen_through(
 def chooser(
     samples: Sequence[dict],  # each with a `name`
 ):  # an ipywidgets Dropdown, whose value is the number of the sample
-    "A list of photographs, of which one is chosen; at first the last of those that come along but one."
+    "A list of photographs, of which one is chosen; at first the seventh, or the last of fewer."
     options = [(f'{i}: {s["name"]}', i) for i, s in enumerate(samples)]
-    return need('ipywidgets', 'lab').Dropdown(options=options, value=6, description='photograph')
+    return need('ipywidgets', 'lab').Dropdown(options=options, value=min(6, len(options) - 1), description='photograph')
 
 # %% ../nbs/workshop/panels.ipynb #a6f288f3
 def seven_scores(

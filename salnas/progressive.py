@@ -201,7 +201,7 @@ class ProgressiveSearch(Strategy):
         pool: int = 2000,  # candidates per level that are predicted, at most
         surrogate: Callable[[int], Surrogate] = Surrogate,  # seed -> with `fit` and `predict`
         groups: Sequence[Sequence[int]] | None = None,  # per level: positions of its genes; None: `complexity_groups`
-        whole_first: bool = False,  # evaluate all of the first level, as the paper does, however many they are
+        whole_first: bool = False,  # evaluate all of the first level (at most `pool`), as the paper does
     ):
         super().__init__(space, seed, constraint, objectives)
         if not (per_level >= 1 and pool >= 1):

@@ -14,7 +14,6 @@ from torch import nn
 
 from .data import SaliencyDataset, collate, hflip
 from .distillation import options
-from .pictures import fitted_size
 from .space import Arch
 from .supernet import Supernet, resized
 from .training import saliency_loss
@@ -44,18 +43,18 @@ class Relaxed(nn.Module):
         self,
         x: torch.Tensor,  # (B,3,H,W), normalised
     ) -> torch.Tensor:  # (B,H,W): maps in [0,1]
-        net, plan = self.net, self.net.plan_of(self.base)
-        shape, x = x.shape[2:], net.first(resized(x, plan.resolution), plan.first)
+        return self.net._maps(x, self.net.plan_of(self.base), logits=False, features=self._features)
+
+    def _features(self, x, plan, _):
+        "As `Network.features`, of all options at once."
+        net, x = self.net, self.net.first(resized(x, plan.resolution), plan.first)
         features = [x] if 0 in plan.skips else []
         for number, (blocks, specs, alpha) in enumerate(zip(net.stages, self.specs, self.alphas), 1):
             weights = torch.softmax(alpha, 0)
             x = sum(w * _through(blocks, spec, x) for w, spec in zip(weights, specs))
             if number in plan.skips:
                 features.append(x)
-        features.append(net.head(x, plan.head))
-        maps = net.to_maps(net.decode(features, fitted_size(shape, plan.resolution), plan).float())
-        size = net.output_size or shape
-        return nn.functional.interpolate(maps, tuple(size), mode='bilinear', align_corners=False).squeeze(1)
+        return [*features, net.head(x, plan.head)]
 
     def arch(self) -> Arch:
         "The base with each stage's heaviest option."

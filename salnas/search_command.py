@@ -132,6 +132,7 @@ def search_sets(
     scored = (metrics, costs, calibration, precision)
     evaluator = SeveralSets({name: SharedWeights(net, *part, *scored) for name, part in parts.items()})
     about = dict(about or {}, sets=sets, size=list(size), calibration=calibration, precision=precision)
+    about |= {'mutation': chooser.mutation} if strategy == 'early-exit' else {}  # older studies had another rule
     table = search(chooser, evaluator, trials, storage=storage, workers=workers, about=about)
     if len(table) and (table.state == 'failed').all():
         raise ValueError(f'all {len(table)} trials failed, the last one so: {table.reason.iloc[-1]}')

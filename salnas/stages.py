@@ -52,6 +52,8 @@ def trained(
 ):
     "Train a supernet, or one network of it, on one set or several, and score it on the test part of each."
     chosen, network_space = settings_of(settings), space_of(space, options)
+    if twice := sorted({*datasets} & {*also, *whole} | {*also} & {*whole}):
+        raise ValueError(f'{", ".join(twice)} would be scored twice: name a set in datasets, also or whole')
     train, val, tests = zip(*(parts_of(n, e, chosen.size, data_root) for n, e in datasets.items()))
     train, val = train[0] if len(train) == 1 else JoinedDataset(*train), val[0]
     others = {name: parts_of(name, edition, chosen.size, data_root)[2] for name, edition in (also | whole).items()}

@@ -208,11 +208,11 @@ class Network(nn.Module):
             return torch.sigmoid(logits)
         return torch.exp(logits - logits.detach().amax((-2, -1), keepdim=True))
 
-    def _maps(self, x, plan, logits, dropout, drop_connect):
+    def _maps(self, x, plan, logits, dropout=0.0, drop_connect=0.0, features=None):
         if x.ndim != 4 or x.shape[1] != 3:
             raise ValueError(f'images must be (B,3,H,W), got {tuple(x.shape)}')
         size = fitted_size(x.shape[2:], plan.resolution)
-        y = self.decode(self.features(x, plan, drop_connect), size, plan, dropout)
+        y = self.decode((features or self.features)(x, plan, drop_connect), size, plan, dropout)
         y = y if y.dtype == torch.float64 else y.float()
         y = y if logits else self.to_maps(y)
         size = self.output_size or x.shape[2:]

@@ -336,24 +336,26 @@ def fit(
     resume: bool = False,  # go on from the newest state in `output_dir`; False: start anew, replace what is there
     save_every: int = 0,  # write a state also every so many steps; 0: at the end of each epoch only
     keep: int = 2,  # how many states stay
-    until: int | None = None,  # stop after so many of the epochs; the same call with more goes on. None: all
+    until: int | None = None,  # stop after so many of the epochs; with `resume` a later call goes on. None: all
     every_epoch: bool = False,  # also keep each epoch's network, as epoch-001.safetensors ...: for MultiStepKD
 ) -> pd.DataFrame:  # one row per epoch
     """Train a supernet by sandwich steps, or fine-tune one fixed network; alone, or as `distributed` has joined.
 
-    Returns per epoch: mean losses (`loss_max`, `loss_random`, `loss_min`, or `loss` for a fixed network), validation
+    Per epoch: mean losses (`loss_max`, `loss_random`, `loss_min`, or `loss` for a fixed network), validation
     metrics of the largest network, `score` (`selection_score`), `improved`, `skipped` steps, `lr` (the highest, at the
     epoch's start), `seconds`; in its `attrs` the `settings` that were used, and `trained_at`. The network gets
     `trained_at` and, from the data, `transform`, and `output_size` where maps are larger than images. The global random
-    state is left as it was. A warning tells of a `batch_size` that is cut down to the number of images.
+    state is left as it was. A warning tells of a `batch_size` that is cut down to the number of images. The last images
+    of an epoch's order that do not fill a step are left out; another order, other images.
 
-    The last images of an epoch's order that do not fill a step are left out; another order, other images.
     FloatingPointError: see `train_step`. ValueError: `resume` with a state of another run (other settings, seed, space,
-    data or teacher), or fewer images than one step needs."""
+    data or teacher), fewer images than one step needs, or `until` outside of the epochs."""
     keep_pages()
     kd, out, (rank, world) = kd or NoKD(), output_dir and Path(output_dir), place()
     if not out and (resume or save_every or every_epoch):
         raise ValueError('resume, save_every and every_epoch need an output_dir')
+    if until is not None and not 1 <= until <= settings.epochs:
+        raise ValueError(f'until must be 1 to {settings.epochs}, the epochs of the settings, got {until}')
     settings, steps = _steps(settings, len(train), world)
     state = read_state(out) if out and resume else None
     began = state and state['identity']['precision']
