@@ -341,15 +341,13 @@ def fit(
 ) -> pd.DataFrame:  # one row per epoch
     """Train a supernet by sandwich steps, or fine-tune one fixed network; alone, or as `distributed` has joined.
 
-    Per epoch: mean losses (`loss_max`, `loss_random`, `loss_min`, or `loss` for a fixed network), validation
-    metrics of the largest network, `score` (`selection_score`), `improved`, `skipped` steps, `lr` (the highest, at the
-    epoch's start), `seconds`; in its `attrs` the `settings` that were used, and `trained_at`. The network gets
-    `trained_at` and, from the data, `transform`, and `output_size` where maps are larger than images. The global random
-    state is left as it was. A warning tells of a `batch_size` that is cut down to the number of images. The last images
-    of an epoch's order that do not fill a step are left out; another order, other images.
-
-    FloatingPointError: see `train_step`. ValueError: `resume` with a state of another run (other settings, seed, space,
-    data or teacher), fewer images than one step needs, or `until` outside of the epochs."""
+    Per epoch: mean losses (`loss_max`, `loss_random`, `loss_min`, or `loss` for a fixed network), validation metrics of
+    the largest network, `score` (`selection_score`), `improved`, `skipped` steps, `lr` (the highest), `seconds`; in its
+    `attrs` the `settings` that were used, and `trained_at`. The network gets `trained_at`, `transform` from the data,
+    and `output_size` where maps are larger than images. The global random state is left as it was. The last images of
+    an epoch's order that do not fill a step are left out. FloatingPointError: see `train_step`. ValueError: `resume`
+    with a state of another run (other settings, seed, space, data or teacher), fewer images than one step needs (a
+    `batch_size` above their number is cut down, with a warning), or `until` outside of the epochs."""
     keep_pages()
     kd, out, (rank, world) = kd or NoKD(), output_dir and Path(output_dir), place()
     if not out and (resume or save_every or every_epoch):
