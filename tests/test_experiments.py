@@ -100,7 +100,14 @@ def test_identities_are_those_that_the_results_tell(tmp_path):
         told = json.loads((folder / 'run.json').read_text())
         assert not runs.differences(told['identity'], identity) and told['finished'] == finished
         count += 1
-    later = {'baselines', 'bench', 'decoder_stride', 'selfkd_when', 'family', 'pipeline'}  # made by `runs` from the start
+    later = {
+        'baselines',
+        'bench',
+        'decoder_stride',
+        'selfkd_when',
+        'family',
+        'pipeline',
+    }  # made by `runs` from the start
     others = [p for p in (ROOT / 'results').rglob('run.json') if p.relative_to(ROOT / 'results').parts[0] not in later]
     assert count == 55 == len(others)
 
