@@ -72,6 +72,19 @@ def around(
             after = block(after, spec)
     return before, after
 
+# %% ../nbs/workshop/distillation.ipynb #a1f2c3d4
+def _ends(specs):
+    "How many channels go into the layers, and come out of them."
+    first, last = specs[0], specs[-1]
+    if not isinstance(first, BlockSpec):
+        return first.cin, last.cout
+    return (first.expand or first.depthwise).cin, last.project.cout
+
+
+def _adapters(channels, widths, back=False):
+    pairs = {w: (w, channels) if back else (channels, w) for w in sorted(widths)}
+    return nn.ModuleDict({str(w): nn.Conv2d(*pair, 1) for w, pair in pairs.items()})
+
 # %% ../nbs/workshop/distillation.ipynb #477234fc
 class Imitator(nn.Module):
     """A stage of a space with fresh shared weights, that is to give what a teacher's stage gives.
@@ -122,19 +135,6 @@ class Imitator(nn.Module):
         with torch.no_grad():
             one(x, option)
         return one.eval()
-
-
-def _ends(specs):
-    "How many channels go into the layers, and come out of them."
-    first, last = specs[0], specs[-1]
-    if not isinstance(first, BlockSpec):
-        return first.cin, last.cout
-    return (first.expand or first.depthwise).cin, last.project.cout
-
-
-def _adapters(channels, widths, back=False):
-    pairs = {w: (w, channels) if back else (channels, w) for w in sorted(widths)}
-    return nn.ModuleDict({str(w): nn.Conv2d(*pair, 1) for w, pair in pairs.items()})
 
 # %% ../nbs/workshop/distillation.ipynb #81c50d4b
 def _given(imitator, x, option, size):
@@ -238,16 +238,16 @@ def distilled(
     "Train a stage to imitate a teacher's, and rate its options. FileNotFoundError: the teacher has no weights here."
     if not (weights := Path(grid_folder, teacher, 'best.safetensors')).is_file():
         raise FileNotFoundError(f'the weights of the teacher {teacher} are not at {weights}: make that run here first')
-    chosen, train_val = SearchSpace.from_dict(space), parts_of(dataset, edition, size, data_root)[:2]
-    (train, val), archs = train_val, [Arch.from_dict(b) for b in bases]
+    chosen, archs = SearchSpace.from_dict(space), [Arch.from_dict(b) for b in bases]
+    train, val, _ = parts_of(dataset, edition, size, data_root)
     net = load_checkpoint(weights).eval()
     channels = tuple(f.shape[1] for f in around(net, train[0]['image'][None], number))
     imitator, began = Imitator(chosen, archs, number, channels, seed), time.process_time()
     log = imitate(imitator, net, train, epochs, batch_size, lr, seed=seed)
     images = torch.stack([train[i]['image'] for i in calibration_images(train, calibration, seed)])
-    ratings = [[*option, rating] for option, rating in rated(imitator, net, images, batches(val, batch_size)).items()]
+    found = rated(imitator, net, images, batches(val, batch_size))
     facts = dict(number=number, log=log, seconds=time.process_time() - began, provenance=provenance())
-    write_json(folder / 'ratings.json', facts | {'ratings': ratings})
+    write_json(folder / 'ratings.json', facts | {'ratings': [[*option, rating] for option, rating in found.items()]})
 
 
 def table_of(
