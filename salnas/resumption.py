@@ -29,7 +29,7 @@ from .settings import Settings
 from .supernet import Network, Subnet
 
 # %% auto #0
-__all__ = ['run_identity', 'older_rule', 'check_identity', 'batches_left', 'named_losses', 'agree', 'Run', 'clear',
+__all__ = ['run_identity', 'older_rule', 'check_identity', 'steps_of', 'batches_left', 'named_losses', 'agree', 'Run', 'clear',
            'transform_of', 'record']
 
 # %% ../nbs/workshop/resumption.ipynb #d8e7f6a2
@@ -78,6 +78,23 @@ def check_identity(
         )
 
 # %% ../nbs/workshop/resumption.ipynb #eae75e29
+def steps_of(
+    settings: Settings,
+    n: int,  # training images
+    world: int,  # processes
+) -> tuple[Settings, int]:  # the settings that fit so few images, and the steps of an epoch
+    "A `batch_size` above the number of images is cut down, with a warning; fewer than one step needs: ValueError."
+    if world * settings.accumulate == 1 and n < settings.batch_size:
+        warnings.warn(f'batch_size {settings.batch_size} is cut down to the {n} training images there are')
+        settings = replace(settings, batch_size=n)
+    need = settings.batch_size * settings.accumulate * world
+    if n < need:
+        raise ValueError(
+            f'one step needs {need} images, there are {n}: use a smaller batch_size, accumulate or number of processes'
+        )
+    return settings, n // need
+
+
 def batches_left(
     train: SaliencyDataset,
     settings: Settings,

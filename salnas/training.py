@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +26,7 @@ from .metrics import cc, kld, nss, sim
 from .precision import resolved
 from .processes import deterministic, everywhere, from_first_process, own_randomness, place, seed_all, stream
 from .processes import sum_gradients
-from .resumption import Run, clear, older_rule, record, run_identity, transform_of
+from .resumption import Run, clear, older_rule, record, run_identity, steps_of, transform_of
 from .settings import CHOICES, Settings
 from .space import Arch, SearchSpace
 from .supernet import Network, Subnet, Supernet
@@ -310,19 +309,6 @@ def _stop(trouble, epoch, step, names):
         "or compute in fp32; Settings(nonfinite='skip') skips such steps"
     )
 
-# %% ../nbs/04_training.ipynb #1a80e37d
-def _steps(settings, n, world):
-    "The settings that fit so few images, and the steps of an epoch."
-    if world * settings.accumulate == 1 and n < settings.batch_size:
-        warnings.warn(f'batch_size {settings.batch_size} is cut down to the {n} training images there are')
-        settings = replace(settings, batch_size=n)
-    need = settings.batch_size * settings.accumulate * world
-    if n < need:
-        raise ValueError(
-            f'one step needs {need} images, there are {n}: use a smaller batch_size, accumulate or number of processes'
-        )
-    return settings, n // need
-
 # %% ../nbs/04_training.ipynb #088a8c6f
 def fit(
     net: Supernet | Subnet,  # changed in place; ends in evaluation mode with the weights of its best epoch
@@ -354,7 +340,7 @@ def fit(
         raise ValueError('resume, save_every and every_epoch need an output_dir')
     if until is not None and not 1 <= until <= settings.epochs:
         raise ValueError(f'until must be 1 to {settings.epochs}, the epochs of the settings, got {until}')
-    settings, steps = _steps(settings, len(train), world)
+    settings, steps = steps_of(settings, len(train), world)
     state = read_state(out) if out and resume else None
     began = state and state['identity']['precision']
     settings = resolved(settings, net.mean.device, began, print if progress is True and rank == 0 else str)
