@@ -121,11 +121,14 @@ def batches_left(
 
 # %% ../nbs/workshop/resumption.ipynb #11d3c311
 def named_losses(
-    losses: list[float],  # of a sandwich: largest, random ones, smallest; or of one network
+    losses: list[float],  # of a sandwich: largest, random ones, smallest; of random ones; or of one network
+    sampling: str | None = None,  # as in `Settings`
 ) -> dict[str, float]:
     "Losses by the names that the history has for them."
     if len(losses) == 1:
         return {'loss': losses[0]}
+    if sampling == 'uniform':
+        return {'loss_random': sum(losses) / len(losses)}
     first, *random, last = losses
     return {'loss_max': first, 'loss_min': last} | ({'loss_random': sum(random) / len(random)} if random else {})
 
@@ -210,7 +213,7 @@ class Run:
         if improved:
             self.best, self.weights = score, {k: v.detach().clone() for k, v in kept.state_dict().items()}
         spent = {'lr': self.lr, 'seconds': round(self.seconds, 2), 'skipped': self.skipped}
-        losses = named_losses(np.mean(self.losses, 0).tolist())
+        losses = named_losses(np.mean(self.losses, 0).tolist(), self.settings.sampling)
         self.rows.append({'epoch': self.epoch} | losses | spent | metrics | {'score': score, 'improved': improved})
         self.epoch, self.step = self.epoch + 1, 0
         self._new_epoch()

@@ -44,6 +44,7 @@ class Settings:
     workers: int = 0  # processes that read ahead; cached data needs none
     calibration: int = 128  # training images for batch-norm calibration
     loss: dict[str, float] | None = None  # weights of some of `LOSS_TERMS`; None: SalNAS's: kld, cc, nss, 1 each
+    sampling: str | None = None  # of a supernet's step; None: the sandwich; 'uniform': as many, all of them random
 
     def __post_init__(self):
         for name, valid in CHOICES.items():
@@ -51,7 +52,11 @@ class Settings:
                 raise ValueError(f'{name} must be one of {", ".join(valid)}, got {getattr(self, name)!r}')
         if self.loss is not None and not _are_weights(self.loss):
             raise ValueError(f'loss must be positive weights of some of {", ".join(LOSS_TERMS)}, got {self.loss!r}')
-        for f in [f for f in fields(self) if f.name != 'loss']:
+        if self.sampling not in (None, 'uniform'):
+            raise ValueError(f"sampling must be 'uniform', or None for the sandwich, got {self.sampling!r}")
+        if self.sampling and self.inplace != 'none':
+            raise ValueError('in-place distillation needs the largest network in each step: use it without sampling')
+        for f in [f for f in fields(self) if f.default is not None]:
             value, kind = getattr(self, f.name), type(f.default)
             fits = isinstance(value, _ACCEPTED.get(kind, kind))
             if not fits or (isinstance(value, bool) and kind is not bool):  # to Python, True is a whole number

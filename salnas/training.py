@@ -32,12 +32,12 @@ from .space import Arch, SearchSpace
 from .supernet import Network, Subnet, Supernet
 
 # %% auto #0
-__all__ = ['saliency_loss', 'sandwich', 'sandwich_step', 'make_optimizer', 'NoKD', 'train_step', 'fit', 'CHECKPOINT_FORMAT',
-           'STATE_FORMAT', 'load_arch', 'load_checkpoint', 'save_arch', 'save_checkpoint', 'write_atomically',
-           'write_state', 'read_state', 'PRECISIONS', 'in_precision', 'authors_blur', 'batches', 'calibrate_bn',
-           'calibrated', 'predict_maps', 'evaluate', 'selection_score', 'adaptive_alpha', 'alpha_divergence', 'INPLACE',
-           'distributed', 'provenance', 'save_result', 'Settings', 'FOR_DATA', 'FOR_SPACE', 'PROFILES',
-           'SIZE_OF_OTHERS', 'named_profile']
+__all__ = ['saliency_loss', 'sandwich', 'uniform', 'sandwich_step', 'make_optimizer', 'NoKD', 'train_step', 'fit',
+           'CHECKPOINT_FORMAT', 'STATE_FORMAT', 'load_arch', 'load_checkpoint', 'save_arch', 'save_checkpoint',
+           'write_atomically', 'write_state', 'read_state', 'PRECISIONS', 'in_precision', 'authors_blur', 'batches',
+           'calibrate_bn', 'calibrated', 'predict_maps', 'evaluate', 'selection_score', 'adaptive_alpha',
+           'alpha_divergence', 'INPLACE', 'distributed', 'provenance', 'save_result', 'Settings', 'FOR_DATA',
+           'FOR_SPACE', 'PROFILES', 'SIZE_OF_OTHERS', 'named_profile']
 
 # %% ../nbs/04_training.ipynb #da87928c
 from .checkpoints import CHECKPOINT_FORMAT, STATE_FORMAT, load_arch, load_checkpoint  # noqa: F401
@@ -106,6 +106,15 @@ def sandwich(
 ) -> list[Arch]:
     "Largest, random ones, smallest: the architectures of one step."
     return [space.max(), *(space.sample(rng) for _ in range(n_random)), space.min()]
+
+
+def uniform(
+    space: SearchSpace,
+    n_random: int,
+    rng: np.random.Generator,
+) -> list[Arch]:
+    "As many architectures as a sandwich has, all of them random (single path: Guo et al. 2019, arXiv 1904.00420)."
+    return [space.sample(rng) for _ in range(n_random + 2)]
 
 
 def sandwich_step(
@@ -224,7 +233,7 @@ def train_step(
     at: tuple[int, int, int] = (0, 0, 0),  # seed, epoch, step: where the random streams come from
     scaler: torch.amp.GradScaler | None = None,  # of 'fp16'
 ) -> list[float] | None:  # mean loss per architecture; None: not finite, and the step was skipped
-    """Mirror, ask for the target, let every architecture of the sandwich learn from every batch, average, clip, step.
+    """Mirror, ask for the target, let every architecture of the step learn from every batch, average, clip, step.
 
     With `nonfinite='stop'` a loss or gradient that is not finite is a FloatingPointError that names the images; the
     weights are as before. With a scaler a gradient that is not finite is nothing unusual: the step is not made and
@@ -232,7 +241,8 @@ def train_step(
     (seed, epoch, step), (rank, world) = at, place()
     archs = [None]
     if isinstance(net, Supernet):
-        archs = sandwich(net.space, settings.n_random, np.random.default_rng(stream(seed, epoch, step)))
+        drawn = uniform if settings.sampling == 'uniform' else sandwich
+        archs = drawn(net.space, settings.n_random, np.random.default_rng(stream(seed, epoch, step)))
     params = [p for g in optimizer.param_groups for p in g['params']]
     optimizer.zero_grad(set_to_none=True)
     if scaler:
@@ -280,7 +290,7 @@ def _learn(net, batch, kd, archs, settings, epoch, scale):
             raise FloatingPointError(f'loss of the teacher is {teacher_loss.item()}')
         (teacher_loss * scale).backward()
     # only the largest network is regularised, also alone
-    regularised = isinstance(net, Supernet) or net.arch == net.space.max()
+    regularised = settings.sampling is None if isinstance(net, Supernet) else net.arch == net.space.max()
     rates = settings.dropout * regularised, settings.drop_connect * regularised
     rest = settings.precision, settings.loss, settings.inplace, scale
     return sandwich_step(net, images, target, *(heard or [fixations]), archs, *rates, *rest)
@@ -325,15 +335,16 @@ def fit(
     until: int | None = None,  # stop after so many of the epochs; with `resume` a later call goes on. None: all
     every_epoch: bool = False,  # also keep each epoch's network, as epoch-001.safetensors ...: for MultiStepKD
 ) -> pd.DataFrame:  # one row per epoch
-    """Train a supernet by sandwich steps, or fine-tune one fixed network; alone, or as `distributed` has joined.
+    """Train a supernet step by step, or fine-tune one fixed network; alone, or as `distributed` has joined.
 
-    Per epoch: mean losses (`loss_max`, `loss_random`, `loss_min`, or `loss` for a fixed network), validation metrics of
-    the largest network, `score` (`selection_score`), `improved`, `skipped` steps, `lr` (the highest), `seconds`; in its
-    `attrs` the `settings` that were used, and `trained_at`. The network gets `trained_at`, `transform` from the data,
-    and `output_size` where maps are larger than images. The global random state is left as it was. The last images of
-    an epoch's order that do not fill a step are left out. FloatingPointError: see `train_step`. ValueError: `resume`
-    with a state of another run (other settings, seed, space, data or teacher), fewer images than one step needs (a
-    `batch_size` above their number is cut down, with a warning), or `until` outside of the epochs."""
+    Per epoch: mean losses (`loss_max`, `loss_random`, `loss_min`, as far as the step has them, or `loss` for a
+    fixed network), validation metrics of the largest network, `score` (`selection_score`), `improved`, `skipped`
+    steps, `lr` (the highest), `seconds`; in its `attrs` the `settings` that were used, and `trained_at`. The
+    network gets `trained_at`, `transform` from the data, and `output_size` where maps are larger than images. The
+    global random state is left as it was. The last images of an epoch's order that do not fill a step are left out.
+    FloatingPointError: see `train_step`. ValueError: `resume` with a state of another run (other settings, seed,
+    space, data or teacher), fewer images than one step needs (a `batch_size` above their number is cut down, with a
+    warning), or `until` outside of the epochs."""
     keep_pages()
     kd, out, (rank, world) = kd or NoKD(), output_dir and Path(output_dir), place()
     if not out and (resume or save_every or every_epoch):
