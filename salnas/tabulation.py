@@ -5,9 +5,10 @@
 # %% ../nbs/workshop/tabulation.ipynb #ecaa4257
 from __future__ import annotations
 
+import copy
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -19,6 +20,7 @@ from scipy import stats
 
 from .bench import Bench
 from .contrastive import contrastive
+from .data import SaliencyDataset
 from .efficiency import Pricer, latency, optimize
 from .evaluation import calibration_images, evaluate
 from .files import write_atomically, write_json
@@ -30,8 +32,8 @@ from .training import fit
 from .zero_cost import ZERO_COST
 
 # %% auto #0
-__all__ = ['DTYPES', 'lines_of', 'trained', 'rated', 'contrasted', 'timed', 'gathered', 'noise_ceiling', 'noise_sd', 'effects',
-           'additive']
+__all__ = ['DTYPES', 'lines_of', 'one_by_one', 'sampled', 'trained', 'rated', 'contrasted', 'timed', 'gathered', 'noise_ceiling',
+           'noise_sd', 'effects', 'additive']
 
 # %% ../nbs/workshop/tabulation.ipynb #234fdca0
 def lines_of(file: Path) -> list[dict]:
@@ -39,13 +41,31 @@ def lines_of(file: Path) -> list[dict]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
 
 
-def _each(file, asked, make):
+def one_by_one(
+    file: Path,  # gets a line of JSON for each
+    asked: list[dict],  # what is to be made, in this order
+    make: Callable[[dict], dict],  # what joins each of them
+):
+    "Make what is asked for and not there yet; each becomes a line as soon as it is made. Also provenance.json."
     "Make what is asked for and not there yet; each becomes a line as soon as it is made."
     done = lines_of(file)
     for what in asked[len(done) :]:
         done.append(what | make(what))
         write_atomically(file, ''.join(json.dumps(line) + '\n' for line in done).encode())
     write_json(file.with_name('provenance.json'), provenance())
+
+
+def sampled(
+    dataset: SaliencyDataset,
+    share: float,  # of its pictures: above 0 to 1
+    seed: int = 0,  # of the sample
+) -> SaliencyDataset:
+    "A seeded sample of a data set's pictures in their order, as a data set: EcoNAS's reduction s (arXiv 2001.01233)."
+    if not 0 < share <= 1:
+        raise ValueError(f'a share of the pictures is above 0 and at most 1, got {share}')
+    part = copy.copy(dataset)
+    part.indices = [dataset.indices[i] for i in sorted(calibration_images(dataset, round(share * len(dataset)), seed))]
+    return part
 
 
 def trained(
@@ -56,6 +76,7 @@ def trained(
     space: dict,  # as `SearchSpace.to_dict` gives it
     settings: dict,  # fields of Settings, all of them
     encoder: str = '',  # a name that `load_encoder` knows; '': random
+    share: float = 1.0,  # of the training pictures, a seeded sample
     data_root: str = '',
 ):
     "Train networks alone: validation scores, loss and CPU seconds after each epoch, test scores of the best epoch."
@@ -63,6 +84,7 @@ def trained(
     if chosen.dropout or chosen.drop_connect:
         raise ValueError('dropout and drop_connect regularise the largest network alone: set them to 0 for one recipe')
     train, val, test = parts_of(dataset, edition, chosen.size, data_root)
+    train = sampled(train, share)
 
     def make(what):
         net = new_supernet(whole, what['seed'], encoder).extract(whole.check(Arch.from_dict(what['arch'])))
@@ -74,7 +96,7 @@ def trained(
         best = int(log.index[log.improved.astype(bool)][-1]) + 1
         return scores | dict(loss=log.loss.tolist(), seconds=seconds, best=best, trained_at=net.trained_at)
 
-    _each(folder / 'networks.jsonl', trainings, make)
+    one_by_one(folder / 'networks.jsonl', trainings, make)
 
 # %% ../nbs/workshop/tabulation.ipynb #407a7e55
 def rated(
@@ -99,7 +121,7 @@ def rated(
         scores = {k + end: f(net, net.normalise(images)) for k, f in ZERO_COST.items() for end, net in nets.items()}
         return {'scores': scores}
 
-    _each(folder / 'scores.jsonl', [{'arch': arch} for arch in archs], make)
+    one_by_one(folder / 'scores.jsonl', [{'arch': arch} for arch in archs], make)
 
 
 def contrasted(
@@ -123,7 +145,7 @@ def contrasted(
         net = new_supernet(whole, seed).extract(whole.check(Arch.from_dict(what['arch'])))
         return {'scores': {'nce': contrastive(net, images, epochs, batch_size, seed=seed)[-1]}}
 
-    _each(folder / 'scores.jsonl', [{'arch': arch} for arch in archs], make)
+    one_by_one(folder / 'scores.jsonl', [{'arch': arch} for arch in archs], make)
 
 
 def timed(
