@@ -39,14 +39,13 @@ def inherited(
     metrics: Sequence[str] = ('CC', 'NSS'),  # of the validation part
     data_root: str = '',
 ):
-    "Train a supernet, and score networks with its weights: per network and way the metrics and the CPU seconds."
+    "Train a supernet, and score networks with its weights: per network and way metrics and CPU seconds."
     chosen, whole = settings_of(settings), SearchSpace.from_dict(space)
     train, val, _ = parts_of(dataset, edition, chosen.size, data_root)
-    net, began = new_supernet(whole, seed, encoder), time.process_time()
+    net = new_supernet(whole, seed, encoder)
     log = fit(net, train, val, named_kd(**kd), chosen, seed, folder, progress=False, resume=True)
-    spent = dict(seconds=float(log.seconds.sum()), cpu_seconds=time.process_time() - began)
-    if not (folder / 'training.json').is_file():  # a run that went on has spent more than it knows
-        write_json(folder / 'training.json', spent | dict(trained_at=net.trained_at, CC=log.CC.tolist()))
+    about = dict(seconds=float(log.seconds.sum()), CC=log.CC.tolist(), trained_at=net.trained_at)
+    write_json(folder / 'training.json', about)
     images = dict(zip(WAYS, (chosen.calibration, 0)))
     score = {way: SharedWeights(net, train, val, metrics, calibration=n) for way, n in images.items()}
 

@@ -303,7 +303,7 @@ def complete(
     grid: list[dict],  # runs: parameters, and a key each
     make: str,  # 'module:function' that makes one
     folder: str | Path,  # gets a folder per run
-    workers: int = 2,  # processes at a time
+    workers: int = 2,  # processes at a time; 0: one run after the other, in this process
     *,
     about: dict | None = None,  # facts of the identity that the function finds out by itself
     where: dict | None = None,  # paths and devices for the function: no part of the identity
@@ -311,16 +311,19 @@ def complete(
     threads: int = 1,  # of each process; 0: what the machine gives
     progress: bool = True,  # print a line per finished run
 ) -> dict[str, Path]:  # key: folder with the finished run's results
-    """Make the runs of a grid that are missing, each in a process of its own.
+    """Make the runs of a grid that are missing, each in a process of its own or, with no workers, here.
 
     Refused before anything runs: parameters the function does not take, results of another identity (ValueError).
-    When runs fail the others go on; then a RuntimeError names those that failed."""
-    if workers < 1:
-        raise ValueError(f'workers must be at least 1, got {workers}')
+    When a process fails the others go on; then a RuntimeError names the runs that failed."""
+    if workers < 0:
+        raise ValueError(f'workers must be at least 0, got {workers}')
     folder, entries, missing = _planned(grid, make, folder, about, where, results)
     if listing := os.environ.get(LISTING):
         with open(listing, 'a') as f:  # a line per call: its runs may be made at the same time
             f.write(json.dumps(commands(grid, make, folder, about=about, where=where, results=results)) + '\n')
+    elif not workers:
+        for key in missing:
+            make_run(folder, key)
     elif missing:
         _Crew(folder, entries, threads, progress).work(missing, workers)
     return {key: (Path(results) if results else folder) / key for key in entries}
@@ -330,7 +333,8 @@ class _Crew:
     "The processes of one call of `complete`."
 
     def __init__(self, folder, entries, threads, progress):
-        self.folder, self.entries, self.threads, self.progress = folder, entries, threads, progress
+        self.folder, self.entries, self.threads = folder, entries, threads
+        self.say = (lambda text: print(text, flush=True)) if progress else str
         self.running, self.failed, self.ended, self.began = {}, {}, 0, time.monotonic()
 
     def work(self, missing, workers):
@@ -375,10 +379,6 @@ class _Crew:
         seconds = (time.monotonic() - self.began) / self.ended * (self.total - self.ended)
         time_left = f'{seconds / 60:.0f} min' if seconds > 90 else f'{seconds:.0f} s'
         return f', about {time_left} left' if self.ended < self.total else ''
-
-    def say(self, text):
-        if self.progress:
-            print(text, flush=True)
 
 # %% ../nbs/workshop/runs.ipynb #640826b5
 def _main(argv=None):

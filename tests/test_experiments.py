@@ -80,6 +80,22 @@ def test_the_grid_of_the_bench_is_the_whole_space_once_and_fifty_networks_twice_
         assert {Arch.from_dict(a) for a in run['archs']} <= set(names['archs'])
 
 
+def test_the_ranking_asks_for_networks_of_the_bench(in_experiments, tmp_path):
+    "Reduced are the fifty that have three seeds there, in their order, and every twin keeps what is not reduced."
+    jobs = namespace('bench.ipynb', 'missing_runs', results_dir=tmp_path, runs_dir=tmp_path)['jobs']
+    names = namespace('ranking.ipynb', 'missing_runs', results_dir=tmp_path, runs_dir=tmp_path)
+    assert len(names['grid']) == len(names['missing']) == 12 + 8 * 5
+    assert all(run['archs'] == [job['arch'] for job in jobs[:192]] for run in names['by_supernet'])
+    thrice = [job['arch'] for job in jobs if job['seed'] == 1]
+    for cell, runs_of in names['of_cell'].items():
+        twins = [job['arch'] for run in runs_of for job in run['trainings']]
+        assert [t['depth'] for t in twins] == [a['depth'] for a in thrice] and len(twins) == 50
+        halved = [t['width'] != a['width'] for t, a in zip(twins, thrice)]
+        assert set(halved) == {'c1' in cell} and {t['resolution'] for t in twins} == (
+            {32, 40, 48} if 'r1' in cell else {64, 80, 96}
+        )
+
+
 def test_a_student_begins_after_its_teacher(in_experiments, tmp_path):
     "And the student without one may train for as many MACs."
     names = namespace('pocketnet.ipynb', 'missing_runs', results_dir=tmp_path, runs_dir=tmp_path)
