@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['FACTS', 'FEW_SEEDS', 'LOWER_IS_BETTER', 'read_results', 'metric_names', 'summary', 'read_scores', 'mean_of', 'paired',
            'bootstrap', 't_interval', 'compare', 'intervals', 'forest', 'scatter', 'clock', 'front_area', 'again',
-           'markdown']
+           'made_again', 'markdown']
 
 # %% ../nbs/14_report.ipynb #179e0c6b
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import product
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -276,6 +277,29 @@ def again(
         line = dict(made=now.mean(), committed=had.mean(), sd=had.std(), seeds=n, difference=difference)
         lines[key[0], ', '.join(filter(None, key[1:]))] = line | dict(verdict=verdict)
     return pd.DataFrame(lines).T
+
+
+def made_again(
+    made: str | Path,  # folder of results: what an experiment calls its `results_dir`
+    committed: str | Path,  # of those that it repeats
+    metrics: Sequence[str] = ('CC', 'NSS'),
+) -> pd.DataFrame:  # as of `again`, with split and metric: the lines that are neither the same nor within the spread
+    "Every mean beside the committed one of the same part of a data set; prints how many there are of each verdict."
+    parts, none = [], pd.DataFrame(columns=['verdict'])
+    if not all(next(Path(folder).rglob('result.json'), None) for folder in (made, committed)):
+        print('There is nothing to compare: no run is finished, or none is committed.')
+    elif Path(made).samefile(committed):
+        print('These are the committed results: with another results_dir they are made again, and compared.')
+    else:
+        new, old = read_results(made), read_results(committed)
+        for split, metric in product(new.split.unique(), [m for m in metrics if m in new and m in old]):
+            told = again(new[new.split == split], old[old.split == split], metric)
+            parts.append(told.assign(split=split, metric=metric))
+        print(
+            f'{sum(map(len, parts))} means stand in both:', pd.concat([none, *parts]).verdict.value_counts().to_dict()
+        )
+    table = pd.concat(parts) if parts else none
+    return table[~table.verdict.isin(['the same', 'within the spread'])]
 
 # %% ../nbs/14_report.ipynb #f8f4370e
 def markdown(
