@@ -8,6 +8,7 @@ __all__ = ['FACTS', 'FEW_SEEDS', 'LOWER_IS_BETTER', 'read_results', 'metric_name
            'made_again', 'markdown']
 
 # %% ../nbs/14_report.ipynb #179e0c6b
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import product
 from pathlib import Path
@@ -285,7 +286,7 @@ def made_again(
     metrics: Sequence[str] = ('CC', 'NSS'),
 ) -> pd.DataFrame:  # as of `again`, with split and metric: the lines that are neither the same nor within the spread
     "Every mean beside the committed one of the same part of a data set; prints how many there are of each verdict."
-    parts, none = [], pd.DataFrame(columns=['verdict'])
+    parts = []
     if not all(next(Path(folder).rglob('result.json'), None) for folder in (made, committed)):
         print('There is nothing to compare: no run is finished, or none is committed.')
     elif Path(made).samefile(committed):
@@ -294,11 +295,10 @@ def made_again(
         new, old = read_results(made), read_results(committed)
         for split, metric in product(new.split.unique(), [m for m in metrics if m in new and m in old]):
             told = again(new[new.split == split], old[old.split == split], metric)
-            parts.append(told.assign(split=split, metric=metric))
-        print(
-            f'{sum(map(len, parts))} means stand in both:', pd.concat([none, *parts]).verdict.value_counts().to_dict()
-        )
-    table = pd.concat(parts) if parts else none
+            parts += [told.assign(split=split, metric=metric)] if len(told) else []
+        counts = Counter(verdict for part in parts for verdict in part.verdict)
+        print(f'{counts.total()} means stand in both:', dict(counts))
+    table = pd.concat(parts) if parts else pd.DataFrame(columns=['verdict'])
     return table[~table.verdict.isin(['the same', 'within the spread'])]
 
 # %% ../nbs/14_report.ipynb #f8f4370e
