@@ -96,6 +96,16 @@ def test_the_ranking_asks_for_networks_of_the_bench(in_experiments, tmp_path):
         )
 
 
+def test_every_supernet_of_the_ablation_holds_the_networks_that_are_cut_out(in_experiments, tmp_path):
+    names = namespace('dynamic_ablation.ipynb', 'missing_runs', results_dir=tmp_path, runs_dir=tmp_path)
+    assert len(names['grid']) == len(names['missing']) == 5 * 3 + 5 * 3
+    spaces = {row: space for row, (space, _) in names['variants'].items()}
+    assert all(space.contains(arch) for space in spaces.values() for arch in names['networks'].values())
+    assert len(set(spaces.values())) == 3 and len(set(names['networks'].values())) == 5
+    changed = {row: set(changes) for row, (_, changes) in names['variants'].items() if changes}
+    assert changed == {'no sandwich': {'sampling'}, 'no dropout': {'dropout', 'drop_connect'}}
+
+
 def test_a_student_begins_after_its_teacher(in_experiments, tmp_path):
     "And the student without one may train for as many MACs."
     names = namespace('pocketnet.ipynb', 'missing_runs', results_dir=tmp_path, runs_dir=tmp_path)
