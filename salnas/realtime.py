@@ -58,7 +58,12 @@ def costs(
             calls[name, f'{runtime} {precision}'] = functools.partial(run, picture)
     ms, lines = latency(calls, repeats), {}
     for name, (net, size) in nets.items():
-        line = {'height': size[0], 'width': size[1], 'M weights': parameters(net) / 1e6, 'M MACs': macs(net, size) / 1e6}
+        line = {
+            'height': size[0],
+            'width': size[1],
+            'M weights': parameters(net) / 1e6,
+            'M MACs': macs(net, size) / 1e6,
+        }
         line |= {f'MB {p}': model_size(net, p) / 1e6 for p in ('fp32', 'fp16')}
         own = ms.loc[[key for key in ms.index if key[0] == name]].droplevel(0)
         for how, ms_median, ms_p95 in zip(own.index, own.median_ms, own.p95_ms):

@@ -5,7 +5,9 @@
 # %% ../nbs/workshop/relaxed.ipynb #0becb29b
 from __future__ import annotations
 
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,12 +16,15 @@ from torch import nn
 
 from .data import SaliencyDataset, collate, hflip
 from .distillation import options
-from .space import Arch
+from .files import write_json
+from .provenance import provenance
+from .recipes import new_supernet, parts_of
+from .space import Arch, SearchSpace
 from .supernet import Supernet, resized
 from .training import saliency_loss
 
 # %% auto #0
-__all__ = ['Relaxed', 'relaxed_search', 'undecided']
+__all__ = ['Relaxed', 'relaxed_search', 'undecided', 'searched']
 
 # %% ../nbs/workshop/relaxed.ipynb #49cd6e5f
 class Relaxed(nn.Module):
@@ -109,3 +114,27 @@ def undecided(relaxed: Relaxed) -> float:
     "Mean entropy of the stages' weights, as a share of the largest possible; stages of one option do not count."
     shares = [torch.softmax(a, 0) for a in relaxed.alphas if len(a) > 1]
     return float(np.mean([-(p * p.log()).sum() / np.log(len(p)) for p in shares]))
+
+# %% ../nbs/workshop/relaxed.ipynb #60e1f757
+def searched(
+    folder: Path,  # of the run; gets found.json
+    seed: int,  # of the decoder, the halves, the order and mirroring
+    dataset: str,
+    edition: str,  # of the data set
+    space: dict,  # as `SearchSpace.to_dict` gives it
+    base: dict,  # the architecture that gives widths, resolution and stride, as `Arch.to_dict` gives it
+    size: list[int],  # of the pictures: height, width
+    epochs: int,
+    batch_size: int,
+    lr: float,
+    lr_alpha: float,
+    encoder: str = '',  # a name that `load_encoder` knows; '': random
+    data_root: str = '',
+):
+    "A search by gradients: the architecture it found, the log as lists, the weights of all options, CPU seconds."
+    whole, train = SearchSpace.from_dict(space), parts_of(dataset, edition, size, data_root)[0]
+    relaxed, began = Relaxed(new_supernet(whole, seed, encoder), Arch.from_dict(base)), time.process_time()
+    log = relaxed_search(relaxed, train, epochs, batch_size, lr, lr_alpha, seed)
+    weights = [torch.softmax(alpha.detach(), 0).tolist() for alpha in relaxed.alphas]
+    found = dict(arch=relaxed.arch().to_dict(), log=log.to_dict('list'), choices=relaxed.choices, weights=weights)
+    write_json(folder / 'found.json', found | dict(seconds=time.process_time() - began, provenance=provenance()))

@@ -94,6 +94,8 @@ def test_the_ranking_asks_for_networks_of_the_bench(in_experiments, tmp_path):
         assert set(halved) == {'c1' in cell} and {t['resolution'] for t in twins} == (
             {32, 40, 48} if 'r1' in cell else {64, 80, 96}
         )
+    there = namespace('elsewhere.ipynb', 'missing_runs', results_dir=tmp_path, runs_dir=tmp_path)
+    assert [job['arch'] for job in there['jobs']] == thrice and len(there['grid']) == 2 * 5
 
 
 def test_every_supernet_of_the_ablation_holds_the_networks_that_are_cut_out(in_experiments, tmp_path):
