@@ -32,12 +32,12 @@ def concordance(
     top: Sequence[int] = (1, 5, 10),  # for the regrets
     draws: int = 1000,  # bootstrap samples of the networks
     seed: int = 0,  # of the bootstrap
-) -> pd.DataFrame:  # index: name; networks, tau, low, high, and 'over BASE' with its own low and high, 'regret@k'
+) -> pd.DataFrame:  # index: name; networks; tau, 'over BASE' and 'regret@k', each with '... low' and '... high'
     """How well ratings agree with true scores, with 95% bootstrap intervals.
 
     A rating that is not there for all networks is compared on those that have it, the base too, and its regrets are
-    those among them; an infinite rating is a rating. ValueError: fewer
-    than 3 networks, a length that differs, an unknown base."""
+    those among them; an infinite rating is a rating. ValueError: fewer than 3 networks, a length that differs, an
+    unknown base."""
     truth, ratings = np.asarray(truth, float), {k: np.asarray(v, float) for k, v in ratings.items()}
     if odd := [k for k, v in ratings.items() if v.shape != truth.shape]:
         raise ValueError(f'{odd[0]!r} rates {ratings[odd[0]].shape} networks, true scores are there for {truth.shape}')
@@ -54,7 +54,9 @@ def concordance(
         line = dict(networks=len(at), **_interval('tau', taus))
         if base:
             line |= _interval(f'over {base}', taus - [_tau(ratings[base][i], truth[i]) for i in drawn])
-        lines[name] = line | {f'regret@{k}': regret(rating[at], truth[at], k) for k in top if k < len(at)}
+        for k in (k for k in top if k < len(at)):
+            line |= _interval(f'regret@{k}', np.array([regret(rating[i], truth[i], k) for i in drawn]))
+        lines[name] = line
     return pd.DataFrame(lines).T
 
 

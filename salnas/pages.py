@@ -26,7 +26,7 @@ from .training import Settings
 
 # %% auto #0
 __all__ = ['PAPER_TABLES', 'STYLE', 'BRACKETS', 'moments', 'tables', 'stale', 'PaperTable', 'absent', 'as_markdown', 'as_html',
-           'figures', 'write_report']
+           'figures', 'own_tables', 'write_report']
 
 # %% ../nbs/workshop/pages.ipynb #72042fd9
 def moments(
@@ -111,7 +111,7 @@ PAPER_TABLES = (
         'SALICON benchmark', ('salicon',), ('supernet-salicon',), 'the server scores its test part, which is not public'
     ),
     PaperTable(
-        'Validation on the seven sets', BENCHMARKS[:7], ('seven-sets',), 'needs all archives, and days on a GPU'
+        'Validation on the seven sets', BENCHMARKS[:7], ('seven_datasets',), 'needs all archives, and days on a GPU'
     ),
     PaperTable(
         'Ablation of teachers', ('salicon',), ('kd_ablation-salicon',), 'there is one on OSIE, at a smaller scale'
@@ -131,7 +131,7 @@ PAPER_TABLES = (
     PaperTable(
         'Real time: MACs, size, latency, energy of XS to XL',
         (),
-        ('real_time',),
+        ('realtime',),
         'which networks XS to L are is unknown',
     ),
     PaperTable('Cost of training: hours, energy', (), ('supernet-salicon',), 'no training at paper scale was made'),
@@ -141,9 +141,10 @@ PAPER_TABLES = (
 def absent(
     lines: pd.DataFrame,  # of `scored`
     tables: Iterable[PaperTable] = PAPER_TABLES,
+    made: Iterable[str] = (),  # experiments with a table of their own
 ) -> pd.DataFrame:  # table, missing, why: of those that no run exists for
     "The tables of the paper that cannot be filled."
-    sets, folders, rows = set(lines.dataset), set(lines.experiment), []
+    sets, folders, rows = set(lines.dataset), {*lines.experiment, *made}, []
     for table in tables:
         lacking = [name for name in table.sets if name not in sets]
         if lacking or not set(table.folders) <= folders:
@@ -234,6 +235,13 @@ BRACKETS = (
 )
 
 
+def own_tables(
+    results: str | Path,  # folder of all results
+) -> dict[str, pd.DataFrame]:  # experiment: its table.csv, whose first column names the rows
+    "Tables of experiments that score no pictures, such as costs and rank correlations, as their notebooks wrote them."
+    return {f.parent.name: pd.read_csv(f, index_col=0).round(4) for f in sorted(Path(results).glob('*/table.csv'))}
+
+
 def write_report(
     results: str | Path,  # folder of all results; gets REPORT.md and report.html
     states: Mapping[str, Mapping] | None = None,  # notebook: state, reason, minutes; of `salnas_reproduce`
@@ -266,9 +274,11 @@ def write_report(
                 'Differences that the claims are about (thick: bootstrap, thin: t-interval, grey: seeds).',
                 drawn[name],
             ]
+    for name, table in (own := own_tables(results)).items():
+        blocks += [f'### {name}', table]
     old = stale(results, versions or {})
     blocks += ['## Stale', old if len(old) else 'Nothing: the present code would make every result again.']
-    blocks += ['## Absent', 'Tables of the paper that no run exists for:', absent(lines)]
+    blocks += ['## Absent', 'Tables of the paper that no run exists for:', absent(lines, made=own)]
     idle = [name for name in versions or {} if not next((results / name).rglob('run.json'), None)]
     if idle:
         blocks += [f'Experiments of this project without a finished run: {", ".join(sorted(idle))}.']

@@ -81,7 +81,9 @@ def cut_out(
     profile: str = 'cpu',  # for the record
     data_root: str = '',
 ):
-    "Train a supernet; networks cut out of it get statistics of their own, and are scored once on the test part."
+    """Train a supernet; networks cut out of it get statistics of their own, and are scored once on the test part.
+
+    Validation of its largest network chooses the epoch. ValueError: data of another edition, a network outside."""
     chosen, whole = settings_of(settings), SearchSpace.from_dict(space)
     archs = {name: whole.check(Arch.from_dict(genes)) for name, genes in networks.items()}
     train, val, test = parts_of(dataset, edition, chosen.size, data_root)

@@ -270,8 +270,7 @@ _BUSY = 75  # exit status: try again later (EX_TEMPFAIL of sysexits.h)
 def _start(folder, key, threads):
     "A process that makes that run: a nice one, of few threads, whose output goes to a file."
     env = os.environ | {'PYTHONPATH': os.pathsep.join(p or os.getcwd() for p in sys.path)}
-    if threads:
-        env['OMP_NUM_THREADS'] = str(threads)
+    env['OMP_NUM_THREADS'] = str(threads or os.cpu_count())
     command = [sys.executable, '-m', 'salnas.runs', str(folder), key]
     with open(folder / key / 'output.txt', 'ab') as f:
         process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=f, stderr=f)
@@ -308,13 +307,14 @@ def complete(
     about: dict | None = None,  # facts of the identity that the function finds out by itself
     where: dict | None = None,  # paths and devices for the function: no part of the identity
     results: str | Path | None = None,  # where finished runs are published, and count as finished
-    threads: int = 1,  # of each process; 0: what the machine gives
-    progress: bool = True,  # print a line per finished run
+    threads: int = 1,  # of each process; 0: as many as there are cores
+    progress: bool = True,  # print a line per run that a process has finished
 ) -> dict[str, Path]:  # key: folder with the finished run's results
     """Make the runs of a grid that are missing, each in a process of its own or, with no workers, here.
 
     Refused before anything runs: parameters the function does not take, results of another identity (ValueError).
-    When a process fails the others go on; then a RuntimeError names the runs that failed."""
+    When a process fails the others go on; then a RuntimeError names the runs that failed. Here, with the threads this
+    process has, the first error ends all, and a run that another process makes raises `Busy`."""
     if workers < 0:
         raise ValueError(f'workers must be at least 0, got {workers}')
     folder, entries, missing = _planned(grid, make, folder, about, where, results)

@@ -44,7 +44,7 @@ class Settings:
     workers: int = 0  # processes that read ahead; cached data needs none
     calibration: int = 128  # training images for batch-norm calibration
     loss: dict[str, float] | None = None  # weights of some of `LOSS_TERMS`; None: SalNAS's: kld, cc, nss, 1 each
-    sampling: str | None = None  # of a supernet's step; None: the sandwich; 'uniform': as many, all of them random
+    sampling: str | None = None  # of a supernet's step; None: the sandwich; 'uniform': as many random ones, no dropout
 
     def __post_init__(self):
         for name, valid in CHOICES.items():

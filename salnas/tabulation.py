@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +47,6 @@ def one_by_one(
     make: Callable[[dict], dict],  # what joins each of them
 ):
     "Make what is asked for and not there yet; each becomes a line as soon as it is made. Also provenance.json."
-    "Make what is asked for and not there yet; each becomes a line as soon as it is made."
     done = lines_of(file)
     for what in asked[len(done) :]:
         done.append(what | make(what))
@@ -111,15 +110,19 @@ def rated(
     encoder: str = '',  # also with these weights; '': random ones alone
     data_root: str = '',
 ):
-    "Zero-cost scores of networks at their start."
+    "Zero-cost scores of networks at their start, and the CPU seconds of each."
     whole, train = SearchSpace.from_dict(space), parts_of(dataset, edition, size, data_root)[0]
     images = torch.stack([train[i]['image'] for i in calibration_images(train, pictures, seed)])
     starts = {'': new_supernet(whole, seed)} | ({' pretrained': new_supernet(whole, seed, encoder)} if encoder else {})
 
     def make(what):
         nets = {end: net.extract(whole.check(Arch.from_dict(what['arch']))) for end, net in starts.items()}
-        scores = {k + end: f(net, net.normalise(images)) for k, f in ZERO_COST.items() for end, net in nets.items()}
-        return {'scores': scores}
+        scores, seconds = {}, {}
+        for (k, f), (end, net) in product(ZERO_COST.items(), nets.items()):
+            began = time.process_time()
+            scores[k + end] = f(net, net.normalise(images))
+            seconds[k + end] = round(time.process_time() - began, 4)
+        return {'scores': scores, 'seconds': seconds}
 
     one_by_one(folder / 'scores.jsonl', [{'arch': arch} for arch in archs], make)
 
@@ -143,7 +146,9 @@ def contrasted(
 
     def make(what):
         net = new_supernet(whole, seed).extract(whole.check(Arch.from_dict(what['arch'])))
-        return {'scores': {'nce': contrastive(net, images, epochs, batch_size, seed=seed)[-1]}}
+        began = time.process_time()
+        scores = {'nce': contrastive(net, images, epochs, batch_size, seed=seed)[-1]}
+        return {'scores': scores, 'seconds': {'nce': round(time.process_time() - began, 4)}}
 
     one_by_one(folder / 'scores.jsonl', [{'arch': arch} for arch in archs], make)
 
@@ -180,8 +185,10 @@ def gathered(
     index, of = {a: i for i, a in enumerate(archs)}, lambda line: Arch.from_dict(line['arch'])
     lines = [line for folder in trainings for line in lines_of(folder / 'networks.jsonl')]
     lines = sorted(lines, key=lambda line: (line['seed'], index[of(line)]))
-    known = {}
+    known, rating_seconds = {}, {}
     for line in (line for folder in scores for line in lines_of(folder / 'scores.jsonl')):
+        for name, seconds in line['seconds'].items():
+            rating_seconds.setdefault(name, []).append(seconds)
         same = [of(line)] if 'nce' not in line['scores'] else [replace(of(line), stride=s) for s in space.strides]
         for arch in same:
             known.setdefault(arch, {}).update(line['scores'])
@@ -208,6 +215,7 @@ def gathered(
     )
     of_table['began'] = made[0]['date']
     about = dict(space=space.to_dict(), metrics=metrics, scores=names, size=list(size), **facts, provenance=of_table)
+    about['score_seconds'] = {name: float(np.mean(seconds)) for name, seconds in rating_seconds.items()}
     return about, arrays
 
 

@@ -110,7 +110,7 @@ def sandwich(
 
 def uniform(
     space: SearchSpace,
-    n_random: int,
+    n_random: int,  # and two more, in place of the ends
     rng: np.random.Generator,
 ) -> list[Arch]:
     "As many architectures as a sandwich has, all of them random (single path: Guo et al. 2019, arXiv 1904.00420)."

@@ -48,6 +48,12 @@ def test_each_run_gets_a_nice_process_of_one_thread_that_need_not_import_torch(t
     assert all(not f['torch'] and f['threads'] == '1' and f['nice'] >= 10 for f in facts)
 
 
+def test_a_run_may_have_all_cores(toy, tmp_path, monkeypatch):
+    monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
+    made = runs.complete(grid_of(0), toy, 'runs', threads=0, progress=False)
+    assert json.loads((made['row/seed0'] / 'result.json').read_text())['threads'] == str(os.cpu_count())
+
+
 def test_two_calls_at_once_make_each_run_once(toy, tmp_path):
     grid, errors = grid_of(*range(5)), []
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from salnas import runs
+from salnas import runs, sources
 from salnas.reproduce import reproduce_command
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
+import fake_archives  # noqa: E402
 from notebooks import ROOT, namespace, options, papermill, printed, small_ablation, small_search  # noqa: E402
 
 from salnas.bench import load_bench  # noqa: E402
@@ -183,6 +184,23 @@ def test_baselines(tmp_path):
     assert {p.name for p in (tmp_path / 'first/baselines').glob('*.png')} == {'blurs.png', 'rows.png', 'viewers.png'}
     held = dict(profile='smoke', committed=str(tmp_path / 'first'))
     again = papermill('baselines.ipynb', tmp_path / 'again.ipynb', *options(**held, **where('again')))
-    assert 'the same' in (said := str(again.cells[-2].outputs)) and 'differs' not in said and 'spread' not in said
+    assert 'the same' in (said := printed(again).splitlines()[-1]) and 'differs' not in said and 'spread' not in said
     other = papermill('baselines.ipynb', tmp_path / 'other.ipynb', *options(**held, seeds=[5, 6], **where('other')))
-    assert 'within' in str(other.cells[-2].outputs) or 'outside' in str(other.cells[-2].outputs)
+    assert 'within' in (said := printed(other).splitlines()[-1]) or 'outside' in said
+
+
+def test_salicon_is_trained_on_and_scored_where_it_is(tmp_path):
+    "Prepared from archives in the official layout; and maps in eight bits of the pictures, as the server takes them."
+    (tmp_path / 'archives').mkdir()
+    source, archives, _ = fake_archives.salicon(tmp_path / 'archives')
+    root = tmp_path / 'root'
+    folder = sources.get('salicon', archives, root, source=source, say=lambda *_: None)
+    edition = json.loads((folder / 'meta.json').read_text())['edition']
+    where = dict(data_root=root, runs_dir=tmp_path / 'runs', results_dir=tmp_path / 'results')
+    small = dict(profile='cpu', space='tiny', seeds=[0], teachers=['none'], edition=edition, shown={})
+    run = options(**where, **small, test_pictures=folder / 'stimuli')
+    read = papermill('salicon.ipynb', tmp_path / 'read.ipynb', *run)
+    assert '0 of 1 runs are finished' in printed(read) and '5 maps of seed0 in maps.zip' in printed(read)
+    result = json.loads((tmp_path / 'results/none/seed0/largest/salicon/result.json').read_text())
+    assert result['dataset'] == 'salicon' and result['parameters']['options'] == {'resolutions': [128]}
+    assert len(list((tmp_path / 'runs/maps').glob('COCO_*.png'))) == 5
