@@ -71,7 +71,7 @@ def test_every_committed_run_is_recognised(tmp_path, in_experiments, capsys, mon
 
 def test_the_grid_of_the_bench_is_the_whole_space_once_and_fifty_networks_twice_more(in_experiments, tmp_path):
     names = namespace('bench.ipynb', 'missing_runs', results_dir=tmp_path, runs_dir=tmp_path)
-    assert len(names['grid']) == len(names['missing']) == 61 + 6 + 1
+    assert len(names['grid']) == len(names['missing']) == 61 + 6 + 12 + 1
     jobs = [(Arch.from_dict(t['arch']), t['seed']) for run in names['trainings'] for t in run['trainings']]
     assert len(jobs) == len(set(jobs)) == 384 + 2 * 50 and {a for a, s in jobs if s == 0} == set(names['archs'])
     assert {a for a, s in jobs if s == 1} == {a for a, s in jobs if s == 2} == {a for a, _ in jobs[:50]}
