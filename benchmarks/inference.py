@@ -145,7 +145,7 @@ def predict_by_openvino(args):
 
 @entry(aim=None)
 def found_against_authors_largest(args):
-    """The network that scores equal or better here against the authors' largest: same machine, runtime, picture size.
+    """A cheaper network against the authors' largest: same machine, runtime, picture size; accuracy is not compared.
 
     EfficientNet-Lite0 whose decoder stops at stride 4, against the largest of `alphanet`. Weights play no part."""
     lite = named_space('lite')
