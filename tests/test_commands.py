@@ -1,12 +1,19 @@
 "From pictures to maps by four commands, on two generated sets: the file of each is what the next one takes."
 
+import importlib
 import json
+import re
+import shlex
+from configparser import ConfigParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from salnas.data import load_dataset
+from salnas.photographs import photographs
 from salnas.popout import popout, write_popout
 from salnas.predict_command import predict_command
 from salnas.search import history
@@ -15,6 +22,7 @@ from salnas.space import Arch
 from salnas.train import train_command
 from salnas.training import load_checkpoint
 
+ROOT = Path(__file__).resolve().parent.parent
 SETS = ['--dataset', 'popout', 'other', '--data-root']
 SMALL = ['--profile', 'smoke', '--set', 'epochs=1', 'n_random=0', 'calibration=8']
 
@@ -71,3 +79,46 @@ def test_search_then_train_what_was_found_then_predict(root, joint, tmp_path):
     predict_command([str(picture), *model])
     density = np.load(next((tmp_path / 'maps').glob('*.npy')))
     assert density.shape == (240, 320) and density.sum() == pytest.approx(1, abs=1e-4)
+
+
+HELP = re.findall(r'^```\n(.*?)^```$', (ROOT / 'nbs/help.md').read_text(), re.M | re.S)
+
+
+@pytest.fixture(scope='module')
+def place(tmp_path_factory):
+    "A folder as help.md supposes it: a photograph, a data set that is called osie, and maps of its test pictures."
+    folder = tmp_path_factory.mktemp('help')
+    write_popout(folder / 'data/osie', seed=1, n=24)
+    part = load_dataset('osie', 'test', folder / 'data', cache=False)
+    (folder / 'maps').mkdir()
+    for k, i in enumerate(part.indices):
+        np.save(folder / 'maps' / f'{Path(part.recording.image_names[i]).stem}.npy', part[k]['density'].numpy())
+    Image.fromarray(photographs().read(6)).save(folder / 'photo.jpg')
+    return folder
+
+
+@pytest.mark.parametrize('command', [c for block in HELP for c in block.splitlines()])
+def test_what_help_says_can_be_run(command, place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    program, *words = shlex.split(command)
+    about = ConfigParser()
+    about.read(ROOT / 'settings.ini')
+    scripts = dict(s.split('=') for s in about['DEFAULT']['console_scripts'].split())
+    if program in scripts:
+        module, function = scripts[program].split(':')
+        call = lambda: getattr(importlib.import_module(module), function)(words)
+        if words[0] == 'verify':  # it has fewer pictures than the true one
+            with pytest.raises(SystemExit):
+                call()
+            assert 'files as prepared' in capsys.readouterr().out
+        else:
+            call()
+    elif program == 'python':
+        exec(words[1])
+    elif program == 'pip':
+        assert words[:2] == ['install', '-e'] and all(
+            f'{extra}_requirements' in about['DEFAULT']
+            for extra in words[2].removeprefix('.[').removesuffix(']').split(',')
+        )
+    else:
+        assert [program, words[0]] == ['jupyter', 'lab'] and (ROOT / words[1]).is_file()
