@@ -279,7 +279,7 @@ def write_report(
     old = stale(results, versions or {})
     blocks += ['## Stale', old if len(old) else 'Nothing: the present code would make every result again.']
     blocks += ['## Absent', 'Tables of the paper that no run exists for:', absent(lines, made=own)]
-    idle = [name for name in versions or {} if not next((results / name).rglob('run.json'), None)]
+    idle = [name for name in versions or {} if name not in own and not next((results / name).rglob('run.json'), None)]
     if idle:
         blocks += [f'Experiments of this project without a finished run: {", ".join(sorted(idle))}.']
     files = {'REPORT.md': as_markdown(blocks), 'report.html': as_html(blocks, title)}

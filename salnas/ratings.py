@@ -58,7 +58,7 @@ def inherited(
         began[0] = time.process_time()
 
     log = fit(net, train, val, named_kd(**kd), chosen, seed, folder, progress=tick, resume=True)
-    images, bias = dict(zip(WAYS, (chosen.calibration, 0))), centre_bias(train)
+    images, bias = dict(zip(WAYS, (chosen.calibration, None))), centre_bias(train)
     score = {way: SharedWeights(net, train, val, metrics, calibration=n) for way, n in images.items()}
     of_bias = [SCORES['CC'](bias.expand_as(b['density']), b) for b in score[WAYS[0]].val]
     about = dict(seconds=sum(line['seconds'] for line in lines_of(spent)), CC=log.CC.tolist())

@@ -43,7 +43,7 @@ class SharedWeights:
         val: SaliencyDataset,  # scored on
         metrics: Sequence[str] = ('CC',),  # of SCORES: CC KLD SIM NSS
         costs: Mapping[str, Callable[[Arch], float]] | None = None,  # scores that need no network: {'MACs': ...}
-        calibration: int = 64,  # training pictures for the statistics; 0: those that the supernet was left with
+        calibration: int | None = 64,  # training pictures for the statistics; None: those that the supernet was left with
         precision: str = 'fp32',  # or 'bf16', where the processor computes in it
         batch_size: int = 16,
     ):
@@ -53,15 +53,17 @@ class SharedWeights:
             raise ValueError("searches score by the native protocol: load the data with protocol='native'")
         self.net, self.metrics, self.costs, self.precision = net, tuple(metrics), dict(costs or {}), precision
         self.images, self.known = len(val), {}
-        sample = batches(train, batch_size, images=calibration_images(train, calibration))
-        self.calibration = [{'image': _in_memory(b['image'])} for b in sample]
+        self.calibration = None
+        if calibration is not None:
+            sample = batches(train, batch_size, images=calibration_images(train, calibration))
+            self.calibration = [{'image': _in_memory(b['image'])} for b in sample]
         keys = ('density', 'fixations')
         self.val = [{'image': _in_memory(b['image'])} | {k: b[k] for k in keys} for b in batches(val, batch_size)]
 
     def network(self, arch: Arch) -> Subnet:
         "The network, with statistics of its own."
         net = self.net.extract(arch).to(memory_format=torch.channels_last)
-        return calibrate_bn(net, self.calibration, self.precision) if self.calibration else net.eval()
+        return net.eval() if self.calibration is None else calibrate_bn(net, self.calibration, self.precision)
 
     def rows(self, arch: Arch, images: int) -> np.ndarray:  # (metrics, images)
         "Scores of the first images of the validation part; only those are computed that were not before."
