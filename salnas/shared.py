@@ -43,7 +43,7 @@ class SharedWeights:
         val: SaliencyDataset,  # scored on
         metrics: Sequence[str] = ('CC',),  # of SCORES: CC KLD SIM NSS
         costs: Mapping[str, Callable[[Arch], float]] | None = None,  # scores that need no network: {'MACs': ...}
-        calibration: int | None = 64,  # training pictures for the statistics; None: those that the supernet was left with
+        calibration: int | None = 64,  # training pictures for the statistics; None: those the supernet was left with
         precision: str = 'fp32',  # or 'bf16', where the processor computes in it
         batch_size: int = 16,
     ):
