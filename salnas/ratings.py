@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from .data import centre_bias
-from .files import write_atomically, write_json
+from .files import write_json, write_lines
 from .recipes import new_supernet, parts_of, settings_of
 from .selfkd import named_kd
 from .shared import SCORES, SharedWeights
@@ -54,7 +54,7 @@ def inherited(
 
     def tick(epoch, *_):
         lines = lines_of(spent)[: epoch - 1] + [{'seconds': round(time.process_time() - began[0], 2)}]
-        write_atomically(spent, ''.join(json.dumps(line) + '\n' for line in lines).encode())
+        write_lines(spent, lines)
         began[0] = time.process_time()
 
     log = fit(net, train, val, named_kd(**kd), chosen, seed, folder, progress=tick, resume=True)

@@ -24,7 +24,7 @@ from .space import Arch, SearchSpace
 from .supernet import Subnet, macs, parameters
 
 # %% auto #0
-__all__ = ['network_of', 'costs', 'read_costs']
+__all__ = ['ENERGY', 'network_of', 'costs', 'read_costs']
 
 # %% ../nbs/workshop/realtime.ipynb #dce49a2a
 def network_of(
@@ -39,6 +39,14 @@ def network_of(
     return net, fitted_size((3, 4), net.plan.resolution)
 
 # %% ../nbs/workshop/realtime.ipynb #3936ce73
+ENERGY = {  # of `efficiency.energy`, and how the table calls it
+    'joules_per_image': 'J',
+    'watts': 'W',
+    'grams_co2e_per_1000_images': 'g CO2e per 1000',
+    'how': 'energy',
+}
+
+
 def costs(
     folder: Path,  # of the run; gets costs.json
     networks: dict[str, dict],  # by name, what `network_of` takes
@@ -73,13 +81,7 @@ def costs(
         line['peak MB'] = peak_memory(call) if how.startswith('torch') else None
         if energy_seconds:
             e = energy(call, seconds=energy_seconds, country=country)
-            kept = {
-                'joules_per_image': 'J',
-                'watts': 'W',
-                'grams_co2e_per_1000_images': 'g CO2e per 1000',
-                'how': 'energy',
-            }
-            line |= {to: e[key] for key, to in kept.items() if key in e}
+            line |= {to: e[key] for key, to in ENERGY.items() if key in e}
         lines.append(line)
     about = dict(threads=torch.get_num_threads(), repeats=repeats, batch=batch, country=country, **provenance())
     write_json(folder / 'costs.json', {'lines': lines, 'about': about})

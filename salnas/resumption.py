@@ -18,9 +18,10 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader
 
-from .checkpoints import save_checkpoint, tensor_checksum, write_atomically, write_state
+from .checkpoints import save_checkpoint, tensor_checksum, write_state
 from .data import SaliencyDataset, collate
 from .evaluation import selection_score
+from .files import write_lines
 from .pictures import Transform
 from .processes import from_first, order, place, stream
 from .provenance import moment
@@ -274,7 +275,7 @@ def record(
 ):
     "Write the log, the networks and, last, the state that says all that is there."
     row = run.rows[-1]
-    write_atomically(out / 'log.jsonl', ''.join(json.dumps(r) + '\n' for r in run.rows).encode())
+    write_lines(out / 'log.jsonl', run.rows)
     save_checkpoint(net, out / 'last.safetensors', **row)
     if improved:
         save_checkpoint(net, out / 'best.safetensors', **row)

@@ -23,7 +23,7 @@ from .contrastive import contrastive
 from .data import SaliencyDataset
 from .efficiency import Pricer, latency, optimize
 from .evaluation import calibration_images, evaluate
-from .files import write_atomically, write_json
+from .files import write_json, write_lines
 from .provenance import provenance
 from .recipes import new_supernet, parts_of, settings_of
 from .space import Arch, SearchSpace
@@ -50,10 +50,10 @@ def one_by_one(
     done = lines_of(file)
     for what in asked[len(done) :]:
         done.append(what | make(what))
-        write_atomically(file, ''.join(json.dumps(line) + '\n' for line in done).encode())
+        write_lines(file, done)
     write_json(file.with_name('provenance.json'), provenance())
 
-
+# %% ../nbs/workshop/tabulation.ipynb #4e9bca6c
 def sampled(
     dataset: SaliencyDataset,
     share: float,  # of its pictures: above 0 to 1
@@ -166,8 +166,7 @@ def timed(
     for at in range(0, len(archs), together):
         nets = [optimize(Subnet(whole, Arch.from_dict(arch))) for arch in archs[at : at + together]]
         found += latency({i: lambda net=net: net(x) for i, net in enumerate(nets)}, repeats).median_ms.tolist()
-    lines = [json.dumps({'arch': arch, 'latency': ms}) + '\n' for arch, ms in zip(archs, found)]
-    write_atomically(folder / 'latency.jsonl', ''.join(lines).encode())
+    write_lines(folder / 'latency.jsonl', [{'arch': arch, 'latency': ms} for arch, ms in zip(archs, found)])
     write_json(folder / 'provenance.json', provenance())
 
 # %% ../nbs/workshop/tabulation.ipynb #3b29b975
