@@ -31,7 +31,7 @@ setup(
     packages=find_packages(include=['salnas', 'salnas.*']) + ['salnas.data_scripts'],
     package_dir={'salnas.data_scripts': 'data_scripts'},
     include_package_data=True,
-    package_data={'salnas': ['osie/*', 'tables/*', 'weights/*']},
+    package_data={'salnas': ['osie/*', 'supernets/*', 'tables/*', 'weights/*']},
     python_requires='>=' + cfg['min_python'],
     install_requires=cfg['requirements'].split(),
     extras_require=extras,

@@ -21,7 +21,7 @@ from .space import Arch, SearchSpace, named_space
 from .supernet import Subnet, Supernet
 
 # %% auto #0
-__all__ = ['CHECKPOINT_FORMAT', 'STATE_FORMAT', 'save_checkpoint', 'tensor_checksum', 'load_checkpoint', 'add_transform',
+__all__ = ['CHECKPOINT_FORMAT', 'SCALE', 'STATE_FORMAT', 'save_checkpoint', 'tensor_checksum', 'load_checkpoint', 'add_transform',
            'save_arch', 'load_arch', 'write_state', 'read_state', 'write_atomically']
 
 # %% ../nbs/workshop/checkpoints.ipynb #e41b8c9d
@@ -29,12 +29,14 @@ _all_ = ['write_atomically']  # lives in the room of files, which needs no torch
 
 # %% ../nbs/workshop/checkpoints.ipynb #76c03239
 CHECKPOINT_FORMAT = 1
+SCALE = ' scale'  # what the name of a scale of int8 weights ends in
 
 
 def save_checkpoint(
     net: Supernet | Subnet,
     path: str | Path,  # of the .safetensors file
     transform: Transform | None = None,  # what pictures went through in training; None: `net.transform`, if it has one
+    int8: bool = False,  # weights of the larger convolutions in eight bits, a scale per filter: a quarter of the bytes
     **notes,  # anything JSON can hold, for the reader: epoch, score, data set ...
 ) -> Path:
     """Save a network's weights, normalisation, space and architecture in one file, atomically.
@@ -51,8 +53,19 @@ def save_checkpoint(
         'notes': notes,
     }
     tensors = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
+    tensors = _in_eight_bits(tensors) if int8 else tensors
     header['sha256'] = tensor_checksum(tensors)
     return write_atomically(path, safetensors_bytes(tensors, {'salnas': json.dumps(header)}))
+
+
+def _in_eight_bits(tensors):
+    "Convolutions of 4096 weights and more as whole numbers from -127 to 127, each filter with a scale; others as is."
+    made = dict(tensors)
+    for k, w in tensors.items():
+        if w.ndim == 4 and w.numel() >= 4096:
+            scale = w.float().abs().amax((1, 2, 3), keepdim=True).clamp_min(1e-12) / 127
+            made |= {k: (w.float() / scale).round().to(torch.int8), k + SCALE: scale}
+    return made
 
 
 def tensor_checksum(
@@ -94,7 +107,8 @@ def load_checkpoint(
     size = header['output_size'] and tuple(header['output_size'])
     with torch.device('meta'):
         net = Subnet(space, Arch.from_dict(header['arch']), size) if header['arch'] else Supernet(space, size)
-    net.load_state_dict(tensors, assign=True)
+    tensors = {k: v * tensors[k + SCALE] if k + SCALE in tensors else v for k, v in tensors.items()}
+    net.load_state_dict({k: v for k, v in tensors.items() if not k.endswith(SCALE)}, assign=True)
     net.transform = Transform.from_dict(header['transform']) if header.get('transform') else None
     net.trained_at = header.get('trained_at') or {}
     return net.eval()

@@ -19,7 +19,7 @@ from .data import SaliencyDataset
 from .drawings import beside, curves, element, network_figure, picture
 from .efficiency import Pricer
 from .extras import need
-from .grown import trained_supernet
+from .teaching import trained_supernet
 from .metrics import cc
 from .panels import Panel, chooser, on_grid, row, scenes, score_bars, seen_through, slider
 from .panels import seven_scores  # noqa: F401
@@ -30,7 +30,7 @@ from .search import Evolution
 from .selfkd import SelfKD
 from .space import Arch, SearchSpace
 from .strategy import Trial
-from .supernet import Subnet, Supernet
+from .supernet import Supernet
 from .timing import quick_latency
 from .viewers import with_viewers
 
@@ -39,7 +39,7 @@ __all__ = ['quick_front', 'NetworkExplorer', 'sandbox', 'MetricSandbox', 'selfkd
            'network_figure', 'seven_scores', 'trained_supernet']
 
 # %% ../nbs/13_explorer.ipynb #33c21a92
-_all_ = ['network_figure', 'seven_scores', 'trained_supernet']  # of the rooms of drawings, panels and grown
+_all_ = ['network_figure', 'seven_scores', 'trained_supernet']  # of the rooms of drawings, panels and teaching
 
 # %% ../nbs/13_explorer.ipynb #7f172fb8
 def quick_front(
@@ -67,7 +67,7 @@ class NetworkExplorer(Panel):
 
     def __init__(
         self,
-        supernet: Supernet | Subnet | str | Path | None = None,  # or a checkpoint; see `trained_supernet`
+        supernet: Supernet | str | Path | None = None,  # or a checkpoint; see `trained_supernet`
         front: Sequence[Arch] = (),  # of some search, to pick from in turn; (): searched when it is asked for
         milliseconds: Callable[[Arch], float] | None = None,  # a predictor; None: `quick_latency`
         seed: int = 0,  # of random networks
@@ -308,7 +308,7 @@ class TargetExplorer(Panel):
 
 # %% ../nbs/13_explorer.ipynb #3b6110d3
 def explore(
-    supernet: Supernet | Subnet | str | Path | None = None,  # or a checkpoint; None: grown from the network 's'
+    supernet: Supernet | str | Path | None = None,  # or a checkpoint; None: the one that comes along
     front: Sequence[Arch] = (),  # of some search in its space
     milliseconds: Callable[[Arch], float] | None = None,  # predictor of latency; None: a rough one
 ):  # an ipywidgets Tab

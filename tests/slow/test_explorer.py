@@ -21,7 +21,7 @@ sys.path[:0] = [str(ROOT / 'tests')]
 import browser  # noqa: E402
 
 from salnas.efficiency import Pricer  # noqa: E402
-from salnas.grown import trained_supernet  # noqa: E402
+from salnas.teaching import trained_supernet  # noqa: E402
 
 playwright = pytest.importorskip('playwright.sync_api', reason='playwright is missing: pip install -e .[dev]')
 pytest.importorskip('jupyterlab', reason='the extra `lab` is missing: pip install -e .[lab]')
