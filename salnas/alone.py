@@ -51,7 +51,15 @@ class TrainedAlone:
     def place(self, arch: Arch) -> Path:
         "The folder of an architecture's training: another for other data, settings, weights at the start or seed."
         data = [self.train.name, str(self.train.protocol), len(self.train), list(self.train.size)]
-        said = [self.space.name, arch.to_dict(), self.seed, self.encoder, data, asdict(self.settings)]
+        said = [
+            self.space.to_dict(),
+            self.train.meta.get('edition'),
+            arch.to_dict(),
+            self.seed,
+            self.encoder,
+            data,
+            asdict(self.settings),
+        ]
         said = json.dumps(said, sort_keys=True)
         return self.folder / hashlib.sha256(said.encode()).hexdigest()[:16]
 

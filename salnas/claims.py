@@ -5,6 +5,7 @@
 # %% ../nbs/workshop/claims.ipynb #a8f64260
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pandas as pd
 from . import report, rivals
 
 # %% auto #0
-__all__ = ['VERDICTS', 'PAPER', 'CLAIMS', 'Claim', 'scored', 'evidence', 'verdict', 'judged', 'measured']
+__all__ = ['VERDICTS', 'PAPER', 'CLAIMS', 'Claim', 'scored', 'evidence', 'verdict', 'judged', 'setting', 'measured']
 
 # %% ../nbs/workshop/claims.ipynb #9c39e197
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Claim:
     dataset: str = 'osie'
     metric: str = 'CC'
     least: float = 0.0  # what the difference must be better than
+    profile: str = ''  # that the runs must have; '': any
     table: str = ''  # a .csv of the folder with the columns strategy, seed and metric; '': result files
 
 
@@ -66,9 +68,15 @@ def evidence(
     return dict(mean=mean, low=low, high=high, t_low=t_low, t_high=t_high, seeds=len(d))
 
 
+def _runs(claim, lines, row):
+    "The results that a claim is about."
+    of = (lines.row == row) & (lines.dataset == claim.dataset)
+    return lines[of & (lines.profile == claim.profile)] if claim.profile else lines[of]
+
+
 def _of_pictures(claim, lines):
     "(seeds, pictures, 1) differences, or None."
-    of = lambda row: lines[(lines.row == row) & (lines.dataset == claim.dataset)]
+    of = lambda row: _runs(claim, lines, row)
     if of(claim.row).empty or (claim.base and of(claim.base).empty):
         return None
     scores = report.read_scores(pd.concat([of(claim.row), of(claim.base)] if claim.base else [of(claim.row)]))
@@ -116,7 +124,7 @@ _SELF_KD = (
     f'Self-KD, teaching by the average of its best weights, improves the supernet ({PAPER}, abstract); numbers: unknown'
 )
 _TABLE = f'ablation of teachers ({PAPER}); numbers: unknown'
-_SALICON = f'{{}} on the test part of SALICON, SalNAS-XL with Self-KD ({PAPER}, SALICON benchmark)'
+_SALICON = f'{{}} on the test part of SALICON, by its server, SalNAS-XL with Self-KD ({PAPER}, SALICON benchmark)'
 _SEARCH = f'sub-networks of the supernet are searched for the least validation loss ({PAPER}); numbers: unknown'
 _HERE = 'not claimed there'
 _KD, _STRIDE = 'kd_ablation-osie', 'decoder_stride'
@@ -144,12 +152,13 @@ CLAIMS = (
         'self-kd-alpha0.75, largest',
     ),
     Claim(
-        'The largest network reaches the CC of the paper',
+        'The largest network reaches the CC of the paper, on the validation part of SALICON',
         _SALICON.format('CC .909'),
         'supernet-salicon',
         'self-kd, largest',
         dataset='salicon',
         least=0.909,
+        profile='paper',
     ),
     Claim(
         '... and the NSS',
@@ -159,6 +168,7 @@ CLAIMS = (
         dataset='salicon',
         metric='NSS',
         least=2.019,
+        profile='paper',
     ),
     Claim(
         '... and the KLD',
@@ -168,6 +178,7 @@ CLAIMS = (
         dataset='salicon',
         metric='KLD',
         least=0.195,
+        profile='paper',
     ),
     Claim(
         'Sharing weights costs nothing: the largest network in the supernet is as good as alone, to .005',
@@ -230,7 +241,7 @@ CLAIMS = (
     ),
     *(
         Claim(
-            f'One viewer tells more about others than the best classical model, {dataset}',
+            f'One viewer tells more about others than BMS with the centre bias, {dataset}',
             _HERE,
             'baselines',
             'half: 1 viewer',
@@ -245,7 +256,7 @@ CLAIMS = (
 def judged(
     results: str | Path,  # folder of all results
     claims: tuple[Claim, ...] = CLAIMS,
-) -> pd.DataFrame:  # claim, paper, measured, verdict, files: a line per claim
+) -> pd.DataFrame:  # claim, paper, measured, verdict, setting, files: a line per claim
     "Every claim with what was measured and the verdict."
     lines, of = [], {folder: scored(results, folder) for folder in {c.folder for c in claims}}
     for claim in claims:
@@ -253,10 +264,23 @@ def judged(
         less = claim.metric in report.LOWER_IS_BETTER
         files = f'[{claim.folder}]({claim.folder})' if found else ''
         told = verdict(found, claim.least, less)
-        lines.append(
-            dict(claim=claim.text, paper=claim.paper, measured=measured(claim, found), verdict=told, files=files)
-        )
+        said = dict(claim=claim.text, paper=claim.paper, measured=measured(claim, found), verdict=told)
+        lines.append(said | dict(setting=setting(claim, of[claim.folder]) if found else '', files=files))
     return pd.DataFrame(lines)
+
+
+def setting(
+    claim: Claim,
+    lines: pd.DataFrame,  # of `scored`
+) -> str:  # '' where the files do not say
+    "At what scale a claim was tested: profile, space, pictures and epochs of its first run."
+    if (of := _runs(claim, lines, claim.row)).empty:
+        return ''
+    run = json.loads((of.folder.iloc[0] / 'result.json').read_text(encoding='utf-8'))
+    known = run['parameters']
+    size = 'x'.join(map(str, known.get('size', ())))
+    epochs = f'{known["epochs"]} epochs' if known.get('epochs') else ''
+    return ', '.join(filter(None, (run['profile'], known.get('space', ''), size, epochs)))
 
 
 def measured(

@@ -50,12 +50,13 @@ def concordance(
             raise ValueError(f'{name!r} rates {len(at)} networks whose truth is known: an order needs at least 3')
         rng = np.random.default_rng(seed)
         drawn = [at, *(rng.choice(at, len(at)) for _ in range(draws))]
+        once = [np.unique(i) for i in drawn]  # the k best are k networks, and nobody trains one twice
         taus = np.array([_tau(rating[i], truth[i]) for i in drawn])
         line = dict(networks=len(at), **_interval('tau', taus))
         if base:
             line |= _interval(f'over {base}', taus - [_tau(ratings[base][i], truth[i]) for i in drawn])
         for k in (k for k in top if k < len(at)):
-            line |= _interval(f'regret@{k}', np.array([regret(rating[i], truth[i], k) for i in drawn]))
+            line |= _interval(f'regret@{k}', np.array([regret(rating[i], truth[i], k) for i in once]))
         lines[name] = line
     return pd.DataFrame(lines).T
 

@@ -68,18 +68,28 @@ def tables(
 def stale(
     results: str | Path,  # folder of all results
     versions: Mapping[str, int | None],  # results folder of an experiment: the number of its code
-) -> pd.DataFrame:  # results, why
+) -> pd.DataFrame:  # experiment; runs: how many of them, why
     "What the present code would not make again."
-    results, lines = Path(results), {}
+    results, found = Path(results), []
     for path in sorted(results.rglob('run.json')):
+        experiment = path.relative_to(results).parts[0]
         of = json.loads(path.read_text(encoding='utf-8'))['identity']
-        if why := _why_stale(of, versions.get(path.relative_to(results).parts[0])):
-            lines[str(path.parent.relative_to(results))] = why
+        found.append((experiment, _why_stale(of, versions.get(experiment)) or _older_rule(path.parent)))
     for path in sorted(results.rglob('result.json')):
         above = [p for p in path.parents if p.is_relative_to(results)]
         if not any((p / 'run.json').is_file() for p in above):
-            lines[str(path.parent.relative_to(results))] = 'no run.json: of unknown identity'
-    return pd.DataFrame({'why': lines}).rename_axis('results')
+            found.append((path.relative_to(results).parts[0], 'no run.json: of unknown identity'))
+    counted = pd.DataFrame([f for f in found if f[1]], columns=['results', 'why']).value_counts(sort=False)
+    return counted.rename('runs').reset_index('why')[['runs', 'why']]
+
+
+def _older_rule(run):
+    "Since a sample calibrates, results say when they were scored, and studies what calibrates, or their sets."
+    told = [json.loads(p.read_text(encoding='utf-8'))['provenance'] for p in run.rglob('result.json')]
+    heads = [json.loads(p.open(encoding='utf-8').readline())['header']['about'] for p in run.rglob('study.jsonl')]
+    old = any('scored_at' not in p for p in told)
+    old |= any('calibration' in h and not h.keys() & {'calibration images', 'sets'} for h in heads)
+    return 'batch norm calibrated on the first training pictures; today on a sample of all' if old else ''
 
 
 def _why_stale(identity, version):
@@ -134,7 +144,9 @@ PAPER_TABLES = (
         ('realtime',),
         'which networks XS to L are is unknown',
     ),
-    PaperTable('Cost of training: hours, energy', (), ('supernet-salicon',), 'no training at paper scale was made'),
+    PaperTable(
+        'Cost of training: hours, energy', ('salicon',), ('supernet-salicon',), 'no training at paper scale was made'
+    ),
 )
 
 
@@ -156,13 +168,13 @@ def absent(
 def as_markdown(
     blocks: Iterable,  # '# heading', text, table or figure
 ) -> str:
-    "The report as Markdown, without its figures."
-    parts = []
-    for block in blocks:
+    "The report as Markdown, without its figures and what is said of them."
+    parts, blocks = [], list(blocks)
+    for block, after in zip(blocks, [*blocks[1:], None]):
         if isinstance(block, pd.DataFrame):
             shown = block.fillna('').map(lambda v: ' '.join(str(v).replace('|', '\\|').split()))
             parts.append(report.markdown(shown))
-        elif isinstance(block, str):
+        elif isinstance(block, str) and not isinstance(after, plt.Figure):
             parts.append(block)
     return '\n\n'.join(parts) + '\n'
 

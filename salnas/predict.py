@@ -219,9 +219,10 @@ class SaliencyModel:
         path: str | Path,  # to write, .xml
         size: tuple[int, int] | None = None,  # as in `to_onnx`
         calibration: torch.Tensor | None = None,  # (N,3,H,W) training pictures in [0,1]: quantise to int8 on them
+        **int8,  # `least_cc` and `keep` of `exports.to_openvino`
     ) -> Agreement:
         "Write an OpenVINO network likewise: see `exports.to_openvino`."
-        return to_openvino(self.net, path, size or self._export_size, calibration)
+        return to_openvino(self.net, path, size or self._export_size, calibration, **int8)
 
     @property
     def transform(self) -> Transform:

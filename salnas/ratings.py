@@ -80,14 +80,14 @@ def inherited(
 def reduced(
     space: SearchSpace,
     channels: int = 1,  # widths are divided by it, also the decoder's, and are multiples of 8
-    resolution: int = 1,  # so are the resolutions
+    resolution: float = 1,  # likewise the resolutions, which are rounded
 ) -> tuple[SearchSpace, Callable[[Arch], Arch]]:  # a space of smaller networks, and what a network's twin in it is
     "The networks of a space with fewer channels and smaller inputs: EcoNAS's reductions c and r (arXiv 2001.01233)."
     less = lambda w: make_divisible(w / channels, 8)
     choices = lambda ws: tuple(sorted({*map(less, ws), max(ws)}))  # the widest is what encoder weights fit
     stages = tuple(replace(s, width=choices(s.width)) for s in space.stages)
     decoder = space.decoder and tuple(map(less, space.decoder))
-    sizes = tuple(r // resolution for r in space.resolutions)
+    sizes = tuple(round(r / resolution) for r in space.resolutions)
     changed = dict(first=choices(space.first), stages=stages, decoder=decoder, resolutions=sizes, tied=())
-    twin = lambda a: replace(a, width=tuple(map(less, a.width)), resolution=a.resolution // resolution)
-    return replace(space, name=f'{space.name} c{channels} r{resolution}', **changed), twin
+    twin = lambda a: replace(a, width=tuple(map(less, a.width)), resolution=round(a.resolution / resolution))
+    return replace(space, name=f'{space.name} c{channels} r{resolution:.3g}', **changed), twin

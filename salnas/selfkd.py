@@ -223,8 +223,9 @@ class PSKD(MixtureKD):
 class PKD(MixtureKD):
     """Pseudo-KD (IEEE TII 2022, as in SalNAS's code): a copy of the largest network is trained along, and teaches.
 
-    The teacher learns from the ground truth, the student from the teacher alone. Under a protocol whose teachers are
-    in training (the authors') the student sees the maps that the teacher was trained with, dropout included."""
+    The teacher learns from the ground truth, by SalNAS's loss whatever `Settings.loss` is; what the student's loss
+    compares with a density it compares with the teacher's map alone. Under a protocol whose teachers are in training
+    (the authors') the student sees the maps that the teacher was trained with, dropout included."""
 
     name = 'pkd'
 

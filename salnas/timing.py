@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from .devices import named_device, synchronise
+from .precision import device_name
 from .efficiency import folded, latency, layer_costs, optimize, walk
 from .files import write_json
 from .space import Arch, BlockSpec, SearchSpace
@@ -133,15 +134,15 @@ class LatencyTable:
 
     def _about(self):
         "What the timings hold for."
-        machine = dict(device=str(self.device), threads=torch.get_num_threads())
+        machine = dict(device=device_name(self.device), threads=torch.get_num_threads(), torch=torch.__version__)
         return dict(space=self.space.name, size=list(self.size)) | machine
 
     def save(self, path: str | Path):
-        "Write the timings, the line, the device and the number of threads as JSON, atomically."
+        "Write the timings, the line, and what they hold for as JSON, atomically."
         write_json(path, self._about() | dict(line=self.line, times=self.times))
 
     def load(self, path: str | Path) -> LatencyTable:  # self
-        "Take over timings that were saved; those of another space, size, device or number of threads are a ValueError."
+        "Take over timings that were saved; those of another space, size, machine or version of torch are a ValueError."
         found, about = json.loads(Path(path).read_text()), self._about()
         if other := [k for k in about if found.get(k) != about[k]]:
             said = ', '.join(f'{k} {found.get(k)} instead of {about[k]}' for k in other)
