@@ -361,7 +361,7 @@ def centre_bias(
     if len(recording.x) == 0:
         maps = (recording.official_map(i) for i in train)
         density += sum(_as_density(m, (H, W)).double().numpy() for m in maps if m is not None)
-    rows = np.concatenate([recording.rows(i) for i in train])
+    rows = np.concatenate([np.arange(0), *(recording.rows(i) for i in train)])
     width, height = (a[recording.image_id[rows]] for a in (recording.width, recording.height))
     unit = np.stack([(recording.x[rows] + 0.5) / width, (recording.y[rows] + 0.5) / height], 1)
     fine = max(512, round(20 / bandwidth))

@@ -13,6 +13,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from salnas import data, protocols, sources
+from salnas.photographs import photographs
 
 FACTS = dict(pixels_per_degree=24, authors=dict(n_train=3, sigma_px=16))
 
@@ -300,6 +301,8 @@ def test_centre_bias_of_nothing_is_refused():
     lost = data.Recording(**{k: getattr(r, k) for k in r.__dataclass_fields__} | dict(inside=np.zeros(len(r.x), bool)))
     with pytest.raises(ValueError, match='popout is unknown: none of its 5 training pictures'):
         data.centre_bias(data.SaliencyDataset(lost, 'train', cache=False))
+    with pytest.raises(ValueError, match='none of its 0 training pictures'):
+        data.centre_bias(data.SaliencyDataset(photographs(), 'test', (24, 32)))
 
 
 def test_pictures_keep_their_aspect_if_asked_to(folder):
