@@ -277,7 +277,11 @@ class OptunaStorage(MemoryStorage):
         if self._file:
             self._file.parent.mkdir(parents=True, exist_ok=True)
         url = journal(self.url) if self.url.endswith('.journal') else self.url
-        return need('optuna', 'search').storages.get_storage(url)
+        storages = need('optuna', 'search').storages
+        try:
+            return storages.get_storage(url)
+        except need('sqlalchemy', 'search').exc.ArgumentError as e:
+            raise ValueError(f'the storage {self.where} cannot be opened: {e}') from e
 
     def _begin(self, header):
         "The study, made if it is not there; one in a database that others are making at this moment is tried again."
