@@ -298,9 +298,10 @@ class OptunaStorage(MemoryStorage):
                 if 'salnas' not in study.user_attrs:
                     study.set_user_attr('salnas', header)
                 return study
-            except busy:
+            except busy as e:
                 if attempt == 7:
-                    raise
+                    why = next((x.orig for x in (e, e.__cause__) if hasattr(x, 'orig')), e)  # the database's own words
+                    raise ConnectionError(f'the storage {self.where} does not answer: {why}') from e
                 time.sleep(random.uniform(0.05, 0.1) * 1.5**attempt)
 
     def _meet(self, header):
