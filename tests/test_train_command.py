@@ -86,7 +86,7 @@ def test_options_of_a_space(root, tmp_path, name):
         dict.fromkeys(('base', 'output')) | told
     )
     if name == 'tiny':
-        with pytest.raises(ValueError, match=r'space\.strides \(there \[2, 4\], now \[4\]\)'):
+        with pytest.raises(SystemExit, match=r'space\.strides \(there \[2, 4\], now \[4\]\)'):
             train(tmp_path, *asked, '--strides', 4, '--resume', '--set', 'size=(48,64)')
 
 
