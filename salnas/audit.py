@@ -7,22 +7,23 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 import torch
 from tqdm import tqdm
 
+from .commands import add_data_root, at_least, boundary
 from .conventions import AXES, MEANS, Key, Scores, combinations, grids, mean_of, means_for
 from .data import SPLITS, SaliencyDataset, load_dataset
-from .files import write_atomically
+from .files import writable, write_atomically
 from .metrics import METRICS
 from .pictures import PICTURES, read_picture
 
@@ -60,9 +61,10 @@ def reported_number(
         value = Decimal(number.strip())
     except InvalidOperation:
         value = Decimal('nan')
-    if not value.is_finite():
+    half = Decimal(5).scaleb(value.as_tuple().exponent - 1) if value.is_finite() else value
+    if not 0 < float(half) < np.inf:  # what is written as 1e-400 is none either
         raise ValueError(f'{text!r} reports no number: write it as printed, such as NSS=3.2')
-    return Reported(known[name.strip().lower()], float(value), float(Decimal(5).scaleb(value.as_tuple().exponent - 1)))
+    return Reported(known[name.strip().lower()], float(value), float(half))
 
 # %% ../nbs/workshop/audit.ipynb #b0100c47
 MAPS = {'.npy'} | PICTURES  # endings of files that are taken for maps, the first one preferred
@@ -81,7 +83,7 @@ def read_map(
     try:
         array = np.load(file, allow_pickle=False)
         values = np.asarray(array, dtype=np.float32).squeeze()
-    except (ValueError, TypeError, OSError, EOFError) as e:
+    except (ValueError, TypeError, OSError, EOFError, BadZipFile) as e:
         raise ValueError(f'cannot read {file.name} as an array: save its numbers with numpy.save') from e
     if values.ndim != 2 or 0 in values.shape or not np.isfinite(values).all():
         raise ValueError(f'{file.name} must hold one map (h,w) of finite numbers, got shape {values.shape}')
@@ -250,36 +252,40 @@ def told(
 # %% ../nbs/workshop/audit.ipynb #1925f793
 def _arguments(argv):
     p = argparse.ArgumentParser(
-        'salnas_audit', description='Which conventions bring a reported number within its rounding?'
+        'salnas_audit',
+        description='Which conventions bring a reported number within its rounding?',
+        epilog='Give MAPS first: salnas_audit maps/ --dataset osie --reported NSS=3.2 CC=.81',
     )
     p.add_argument('maps', metavar='MAPS', help='folder of maps, NAME.npy or NAME.png for a picture NAME.jpg')
     p.add_argument('--dataset', required=True, metavar='NAME', help='popout, osie, or any prepared data set')
     how = f'a number as it was printed, of {", ".join(METRICS)}; several, or this option again'
     p.add_argument('--reported', required=True, nargs='+', action='extend', metavar='NSS=3.2', help=how)
     p.add_argument('--split', default='test', choices=SPLITS, help='which part was scored (default: %(default)s)')
-    p.add_argument('--root', type=Path, help='folder of the prepared data sets (default: SALNAS_DATA, ~/.cache/salnas)')
+    add_data_root(p)
     most = "conventions that may differ from salnas's own; more take longer (default: %(default)s)"
-    p.add_argument('--most', type=int, default=3, metavar='N', help=most)
-    p.add_argument('--top', type=int, default=5, metavar='N', help='combinations to show (default: %(default)s)')
+    p.add_argument('--most', type=at_least(0), default=3, metavar='N', help=most)
+    p.add_argument(
+        '--top', type=at_least(1), default=5, metavar='N', help='combinations to show (default: %(default)s)'
+    )
     p.add_argument('--out', type=Path, metavar='FILE.csv', help='all combinations as a table')
     return p.parse_args(argv)
 
 
+@boundary('salnas_audit')
 def audit_command(
     argv: list[str] | None = None,  # None: the command line's
 ):
     "The command `salnas_audit`. What is wrong is said in one sentence; the exit code is 1 then, 130 if interrupted."
     a = _arguments(argv)
-    try:
-        reported = [reported_number(text) for text in a.reported]
-        if (twice := Counter(x.metric for x in reported).most_common(1)[0])[1] > 1:
-            raise ValueError(f'{twice[0]} is reported twice: audit one number of a metric at a time')
-        dataset = load_dataset(a.dataset, a.split, a.root, cache=False)
-        table = audit(a.maps, dataset, reported, max(0, a.most), progress=None)
-        if a.out:
-            write_atomically(a.out, table.to_csv(index=False).encode())
-    except (ValueError, OSError) as e:
-        sys.exit(f'salnas_audit: {e}')
-    except KeyboardInterrupt:
-        sys.exit(130)
-    print(told(table, reported, max(1, a.top)))
+    reported = [reported_number(text) for text in a.reported]
+    if (twice := Counter(x.metric for x in reported).most_common(1)[0])[1] > 1:
+        raise ValueError(f'{twice[0]} is reported twice: audit one number of a metric at a time')
+    dataset = load_dataset(a.dataset, a.split, a.data_root, cache=False)
+    if a.out and a.out.is_dir():
+        raise IsADirectoryError(f'--out {a.out} is a folder: name a file')
+    if a.out:
+        writable(a.out.parent)
+    table = audit(a.maps, dataset, reported, a.most, progress=None)
+    print(told(table, reported, a.top), flush=True)
+    if a.out:
+        write_atomically(a.out, table.to_csv(index=False).encode())

@@ -5,6 +5,7 @@
 # %% ../nbs/workshop/checkpoints.ipynb #1092968e
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -21,8 +22,8 @@ from .space import Arch, SearchSpace, named_space
 from .supernet import Subnet, Supernet
 
 # %% auto #0
-__all__ = ['CHECKPOINT_FORMAT', 'SCALE', 'STATE_FORMAT', 'save_checkpoint', 'tensor_checksum', 'load_checkpoint', 'add_transform',
-           'save_arch', 'load_arch', 'write_state', 'read_state', 'write_atomically']
+__all__ = ['CHECKPOINT_FORMAT', 'SCALE', 'HEADER', 'STATE_FORMAT', 'save_checkpoint', 'tensor_checksum', 'load_checkpoint',
+           'add_transform', 'save_arch', 'load_arch', 'write_state', 'read_state', 'write_atomically']
 
 # %% ../nbs/workshop/checkpoints.ipynb #e41b8c9d
 _all_ = ['write_atomically']  # lives in the room of files, which needs no torch
@@ -78,6 +79,9 @@ def tensor_checksum(
     return digest.hexdigest()
 
 # %% ../nbs/workshop/checkpoints.ipynb #74f9b007
+HEADER = {'format', 'space', 'arch', 'output_size'}  # what every header has
+
+
 def _read(path):
     "Header and tensors of a checkpoint; ValueError for a damaged file, or one that is not salnas's."
     try:
@@ -87,9 +91,15 @@ def _read(path):
         raise ValueError(f'{path} is damaged or no safetensors file: {e}') from e
     if header is None:
         raise ValueError(f'{path} holds no salnas network; load_encoder or load_authors read foreign weights')
-    header = json.loads(header)
-    if header['format'] != CHECKPOINT_FORMAT:
-        raise ValueError(f'{path} has checkpoint format {header["format"]}, this version reads {CHECKPOINT_FORMAT}')
+    with contextlib.suppress(ValueError):
+        header = json.loads(header)
+    lacking = HEADER - header.keys() if isinstance(header, dict) else HEADER
+    if 'format' not in lacking and (number := header['format']) != CHECKPOINT_FORMAT:
+        raise ValueError(
+            f'{path} has checkpoint format {number}, this version reads {CHECKPOINT_FORMAT}: update salnas'
+        )
+    if lacking:
+        raise ValueError(f'{path} is damaged: its header lacks {", ".join(sorted(lacking))}')
     if header.get('sha256', tensor_checksum(tensors)) != tensor_checksum(tensors):
         raise ValueError(f'{path} is damaged: its checksum does not fit')
     return header, tensors
@@ -190,7 +200,7 @@ def read_state(
         head, _, data = path.read_bytes().partition(b'\n')
         kind, number, checksum = (*head.decode(errors='replace').split(' '), '', '')[:3]
         if kind == 'salnas-state' and number != str(STATE_FORMAT):
-            raise ValueError(f'{path} has state format {number}, this version reads {STATE_FORMAT}')
+            raise ValueError(f'{path} has state format {number}, this version reads {STATE_FORMAT}: update salnas')
         if hashlib.sha256(data).hexdigest() == checksum:
             return torch.load(io.BytesIO(data), map_location='cpu', weights_only=True)
         warnings.warn(f'{path} is damaged; going on from the state before it')

@@ -50,7 +50,8 @@ def need_datasets(
         )
     if missing := [n for n in names if n != 'popout' and not (root / n / 'meta.json').exists()]:
         raise FileNotFoundError(
-            f"not under {root}: {', '.join(missing)}; run `salnas_data get {' '.join(missing)} --root {root}`, "
+            f"not under {root}: {', '.join(missing)}; "
+            f"run `salnas_data get {' '.join(missing)} --data-root {root}`, "
             f"or point root (or the variable SALNAS_DATA) at the folder that holds {missing[0]}/"
         )
 

@@ -25,7 +25,7 @@ from .allocator import keep_pages
 from .devices import named_device
 from .exports import Agreement, to_onnx, to_openvino
 from .files import write_atomically
-from .pictures import LARGEST, Transform, fitted_size, read_photo, to_rgb  # noqa: F401
+from .pictures import LARGEST, Transform, fitted_size, naming_errors, read_photo, to_rgb  # noqa: F401
 from .runtimes import check_runtime, runner
 from .supernet import Subnet
 from .training import load_checkpoint, save_checkpoint
@@ -66,7 +66,10 @@ def read_model(
             f'proportions, the long side is {net.arch.resolution} pixels'
         )
     card = path.with_suffix('.json')
-    return net, json.loads(card.read_text(encoding='utf-8')) if card.is_file() else {}
+    try:
+        return net, json.loads(card.read_text(encoding='utf-8')) if card.is_file() else {}
+    except ValueError as e:
+        raise ValueError(f'{card} is no JSON, so it cannot be the card of {path.name}: mend it or remove it') from e
 
 
 def write_model(
@@ -287,10 +290,11 @@ def png_bytes(
 def frames(
     path: str | Path,  # GIF, WebP or APNG; any video if PyAV is installed (pip install av)
 ) -> Iterator[np.ndarray]:  # (h,w,3) uint8
-    "The frames of an animation or a video, one at a time."
+    "The frames of an animation or a video, one at a time. A ValueError, or FileNotFoundError, names a bad file."
     path = Path(path)
+    reading = naming_errors(str(path), 'video', 'GIF or MP4')
     if path.suffix.lower() in ('.gif', '.webp', '.png', '.apng'):
-        with Image.open(path) as im:
+        with reading, Image.open(path) as im:
             for frame in ImageSequence.Iterator(im):
                 yield np.array(to_rgb(frame.copy()))
         return
@@ -298,7 +302,7 @@ def frames(
         import av
     except ImportError as e:
         raise ImportError(f'{path.suffix} needs PyAV: pip install av') from e
-    with av.open(str(path)) as video:
+    with reading, av.open(str(path)) as video:
         for frame in video.decode(video=0):
             yield frame.to_ndarray(format='rgb24')
 

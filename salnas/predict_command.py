@@ -5,6 +5,7 @@
 # %% ../nbs/workshop/predict_command.ipynb #201c95e3
 from __future__ import annotations
 import argparse
+import errno
 import functools
 import io
 import itertools
@@ -21,28 +22,43 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from .commands import boundary, sentence
 from .devices import synchronise
-from .files import write_atomically
+from .files import writable, write_atomically
 from .pictures import PICTURES, read_photo
 from .predict import PACKAGED, SaliencyModel, as_density, frames, map_image, overlay, png_bytes, prepared
 from .runtimes import RUNTIMES
 
 # %% auto #0
-__all__ = ['VIDEOS', 'UNREADABLE', 'THREADS', 'ahead', 'Written', 'predict_files', 'predict_command']
+__all__ = ['VIDEOS', 'OURS', 'UNREADABLE', 'THREADS', 'FULL', 'ahead', 'Written', 'predict_files', 'predict_command']
 
 # %% ../nbs/workshop/predict_command.ipynb #6ba1cf7e
 VIDEOS = {'.gif', '.apng', '.mp4', '.mov', '.avi', '.mkv', '.webm', '.mpg'}
-UNREADABLE = ValueError, OSError, ImportError  # what a bad file raises; the others go on
+OURS = '.map.png', '.overlay.png'  # how the pictures are called that are written
+UNREADABLE = ValueError, OSError, ImportError, MemoryError  # what a bad file raises; the others go on
+
+
+def _inside(given):
+    "What a folder holds but our own pictures; a file itself. ValueError: the folder cannot be read, or holds nothing."
+    try:
+        inside = sorted(given.iterdir()) if given.is_dir() else [given]
+    except OSError as e:
+        raise ValueError(sentence(e)) from e
+    if inside != [given]:
+        inside = [f for f in inside if f.suffix.lower() in PICTURES | VIDEOS and not f.name.endswith(OURS)]
+    if not inside:
+        raise ValueError(f'{given} holds no pictures')
+    return inside
 
 
 def _sources(files):
     "(name, what to read) of every picture in files, folders and videos: a path, a frame, or an error."
     for given in map(Path, files):
-        inside = [given]
-        if given.is_dir():
-            inside = sorted(f for f in given.iterdir() if f.suffix.lower() in PICTURES | VIDEOS)
-        if not inside:
-            yield given.name, ValueError(f'{given} holds no pictures')
+        try:
+            inside = _inside(given)
+        except ValueError as e:
+            yield given.name, e
+            continue
         for f in inside:
             if f.suffix.lower() not in VIDEOS:
                 yield f.stem, f
@@ -88,6 +104,7 @@ def ahead(
 
 # %% ../nbs/workshop/predict_command.ipynb #e7df9931
 THREADS = min(4, os.cpu_count() or 1)
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS}  # why nothing can be written; the rest would fail alike
 
 
 def _read(name, source, transform):
@@ -97,6 +114,20 @@ def _read(name, source, transform):
         raise source
     photo = read_photo(source)
     return name, photo, prepared(photo, transform), dict(read=time.perf_counter() - start)
+
+
+def _computed(model, name, photo, small, took):
+    "The density of a picture; its seconds join the others. ValueError: the network failed, as for want of memory."
+    start = time.perf_counter()
+    try:
+        maps = model.run(small[None])
+        synchronise(model.device)
+        computed = time.perf_counter()
+        density = as_density(maps[0], photo.shape[:2])
+    except (RuntimeError, MemoryError) as e:
+        raise ValueError(f'no map of {name}: {sentence(e)}') from e
+    took |= {'network': computed - start, 'bring to size': time.perf_counter() - computed}
+    return density
 
 
 def _write(out, name, unique, photo, density, took, npy, png):
@@ -123,12 +154,7 @@ def _writes(model, files, write):
         for picture in pictures:
             try:
                 name, photo, small, took = picture.result()
-                start = time.perf_counter()
-                maps = model.run(small[None])
-                synchronise(model.device)
-                computed = time.perf_counter()
-                density = as_density(maps[0], photo.shape[:2])
-                took |= {'network': computed - start, 'bring to size': time.perf_counter() - computed}
+                density = _computed(model, name, photo, small, took)
             except UNREADABLE as e:
                 yield functools.partial(_failed, e)
             else:
@@ -154,14 +180,18 @@ def predict_files(
     say: Callable[[str], None] = print,  # is told what could not be done, and of names that were taken
     progress: bool | None = False,  # a bar; None: if there is a terminal
 ) -> Written:
-    "Maps of many pictures as files, in order. A picture that cannot be read or written is said, the others are done."
+    """Maps of many pictures as files, in order. A picture that cannot be read or written is said, the others are done.
+
+    OSError when the folder has no room left or cannot be written."""
     write, found, started = functools.partial(_write, Path(out), npy=npy, png=png), Written(), time.perf_counter()
     with closing(ahead(_writes(model, files, write), THREADS)) as written:
         for one in tqdm(written, unit=' pictures', disable=None if progress is None else not progress):
             try:
                 name, unique, took = one.result()
             except UNREADABLE as e:
-                say(str(e))
+                if isinstance(e, OSError) and e.errno in FULL:
+                    raise
+                say(sentence(e))
                 found.bad += 1
                 continue
             found.done += 1
@@ -176,9 +206,11 @@ def _arguments(argv):
     p = argparse.ArgumentParser(
         'salnas_predict', description='Saliency maps of pictures, folders of pictures, or videos.'
     )
-    p.add_argument('files', nargs='+', metavar='FILE', help='picture, folder or video')
+    p.add_argument(
+        'files', nargs='+', metavar='FILE', help='picture, folder (its maps of an earlier call are left out) or video'
+    )
     out = 'folder for NAME.map.png and NAME.overlay.png (default: %(default)s)'
-    p.add_argument('--out', type=Path, default=Path('saliency'), help=out)
+    p.add_argument('--out', '--output-dir', type=Path, metavar='DIR', default=Path('saliency'), help=out)
     p.add_argument('--model', type=Path, help=f'a checkpoint, or one that comes along: {", ".join(PACKAGED)}')
     p.add_argument('--npy', action='store_true', help='also write the density as NAME.npy')
     p.add_argument('--no-png', action='store_true', help='no pictures, with --npy')
@@ -194,6 +226,7 @@ def _arguments(argv):
     return a
 
 # %% ../nbs/workshop/predict_command.ipynb #b468489f
+@boundary('salnas_predict', 'the files that are there are whole')
 def predict_command(
     argv: list[str] | None = None,  # None: the command line's
 ):
@@ -204,18 +237,14 @@ def predict_command(
     a = _arguments(argv)
     try:
         model = SaliencyModel.load(a.model, a.precision, a.device, a.runtime)
-        a.out.mkdir(parents=True, exist_ok=True)
-    except (*UNREADABLE, RuntimeError) as e:  # the latter for an export that differs from PyTorch
-        sys.exit(f'salnas_predict: {e}')
+    except RuntimeError as e:  # an export that differs from PyTorch
+        raise ValueError(str(e)) from e
+    writable(a.out)
     say = lambda text: tqdm.write(f'salnas_predict: {text}', file=sys.stderr)
-    try:
-        found = predict_files(model, a.files, a.out, a.npy, not a.no_png, say, progress=None)
-    except KeyboardInterrupt:
-        say(f'interrupted; the files in {a.out} are whole')
-        sys.exit(130)
+    found = predict_files(model, a.files, a.out, a.npy, not a.no_png, say, progress=None)
     if found.done:
         each = ', '.join(f'{k} {1e3 * v / found.done:.0f}' for k, v in found.stages.items())
-        ms = 1e3 * found.seconds / found.done
-        print(f'{found.done} maps in {a.out}, {ms:.0f} ms each: {each} (read and write beside the rest)')
+        ms, maps = 1e3 * found.seconds / found.done, f'{found.done} map{"s" * (found.done > 1)}'
+        print(f'{maps} in {a.out}, {ms:.0f} ms each: {each} (read and write beside the rest)')
     if found.bad:
         sys.exit(1)

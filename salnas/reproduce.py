@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import salnas
+from .commands import add_data_root, at_least, boundary
 from .checkout import checkout_root
 from .extras import need
 from .files import write_json
@@ -255,11 +256,12 @@ def _arguments(argv):
     )
     p.add_argument('--profile', default='cpu', choices=['smoke', 'cpu', 'paper'], help='default: %(default)s')
     p.add_argument('--only', nargs='+', metavar='NAME', help='these notebooks of nbs/experiments/; default: all')
+    add_data_root(p)
     p.add_argument(
-        '--data-root', default='', help='of the prepared data sets; default: $SALNAS_DATA or ~/.cache/salnas'
+        '--workers', type=at_least(0), default=2, help='runs at a time, one thread each (default: %(default)s)'
     )
-    p.add_argument('--workers', type=int, default=2, help='runs at a time, one thread each (default: %(default)s)')
-    p.add_argument('--results', type=Path, metavar='DIR', help='where results lie, and the report; default: results/')
+    out = 'where results lie, and the report; default: results/'
+    p.add_argument('--results', '--output-dir', '--out', type=Path, metavar='DIR', help=out)
     p.add_argument('--set', nargs='+', default=[], metavar='NAME=VALUE', help='other parameters of the notebooks')
     p.add_argument('--list', action='store_true', help='print a command per missing run, for a scheduler; make nothing')
     p.add_argument('--report-only', action='store_true', help='write the report of the results that are there')
@@ -277,7 +279,7 @@ def _jobs(root, a):
     jobs, changes = {}, named_values(a.set)
     for name in a.only or paths:
         known = parameters_of(paths[name])
-        told = asked(name, known, a.profile, root, a.results, a.data_root, a.workers, changes)
+        told = asked(name, known, a.profile, root, a.results, a.data_root or '', a.workers, changes)
         jobs[name] = paths[name], known, told
     return jobs
 
@@ -292,20 +294,18 @@ def _report(root, a, home):
     print('report: ' + ', '.join(map(str, written)))
 
 
+@boundary('salnas_reproduce', 'the same command goes on')
 def reproduce_command(
     argv: list[str] | None = None,  # None: the command line's
 ):
     "The command `salnas_reproduce`: experiments, then the report; exit status 1 where an experiment failed."
     a = _arguments(argv)
-    try:
-        if not (root := checkout_root() or checkout_root(Path(salnas.__file__).parent)):
-            raise ValueError('the experiments are part of a checkout of salnas: call this from one')
-        jobs, home = _jobs(root, a), root / 'runs/reproduce' / a.profile
-        if a.list:
-            sys.exit(0 if print_runs(jobs) else 1)
-        states = {} if a.report_only else reproduce_all(jobs, a.profile, home)
-        _report(root, a, home)
-    except (ValueError, OSError, ImportError) as e:
-        raise SystemExit(f'salnas_reproduce: {e}') from e
+    if not (root := checkout_root() or checkout_root(Path(salnas.__file__).parent)):
+        raise ValueError('the experiments are part of a checkout of salnas: call this from one')
+    jobs, home = _jobs(root, a), root / 'runs/reproduce' / a.profile
+    if a.list:
+        sys.exit(0 if print_runs(jobs) else 1)
+    states = {} if a.report_only else reproduce_all(jobs, a.profile, home)
+    _report(root, a, home)
     if any(states[name]['state'] == 'failed' for name in jobs if name in states):
         sys.exit(1)

@@ -75,7 +75,8 @@ def check_identity(
     if other := differences(saved, mine):
         said = '; '.join(f'{k} (there {a}, now {b})' for k, (a, b) in other.items())
         raise ValueError(
-            f'the state is of another run, it differs in {said}: use another output_dir, or resume=False to start anew'
+            f'the state is of another run, it differs in {said}: '
+            'use another output_dir, or resume=False (in a command --overwrite) to start anew'
         )
 
 # %% ../nbs/workshop/resumption.ipynb #eae75e29

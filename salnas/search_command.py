@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from .commands import add_data_root, at_least, boundary, check_numbers
 from .data import SaliencyDataset, load_dataset
 from .efficiency import Pricer
 from .library import need_datasets
@@ -116,6 +118,7 @@ def search_sets(
     folder, limits, sets = Path(folder), dict(limits or {}), list(parts)
     if strategy not in STRATEGIES:
         raise ValueError(f'unknown strategy {strategy!r}: choose one of {", ".join(STRATEGIES)}')
+    check_numbers(options or {}, STRATEGIES[strategy])
     aims, size = named_objectives(objectives, sets), tuple(parts[sets[0]][0].size)
     storage = open_storage(folder / 'study.jsonl' if storage is None else storage)
     pricer = Pricer(net.space, size)
@@ -148,11 +151,13 @@ def _arguments(argv):
     p = argparse.ArgumentParser(
         'salnas_search',
         description='Search a trained supernet for one network, and write its architecture for salnas_train --arch.',
+        epilog='Give SUPERNET first: an option that takes several values would take it for one of them.',
     )
-    p.add_argument('supernet', type=Path, help='checkpoint of a supernet, best.safetensors of salnas_train')
+    given = 'checkpoint of a supernet, best.safetensors of salnas_train'
+    p.add_argument('supernet', type=Path, metavar='SUPERNET', help=given)
     what = "'popout' (embedded) or prepared data sets, on whose validation parts networks are scored"
     p.add_argument('--dataset', '--data', nargs='+', default=['popout'], metavar='NAME', help=what)
-    p.add_argument('--data-root', help='folder of the prepared data sets; default: $SALNAS_DATA or ~/.cache/salnas')
+    add_data_root(p)
     p.add_argument('--strategy', default='evolution', help=f'default: %(default)s; one of {", ".join(STRATEGIES)}')
     p.add_argument(
         '--strategy-set', nargs='+', default=[], metavar='NAME=VALUE', help='options of the strategy: population=8 ...'
@@ -167,18 +172,23 @@ def _arguments(argv):
     )
     p.add_argument('--max-macs', metavar='LIMIT', help="multiply-accumulates, 5e8, or of the largest network's: 50%%")
     p.add_argument('--max-latency', metavar='LIMIT', help="predicted milliseconds, or of the largest network's: 60%%")
-    p.add_argument('--trials', type=int, default=100, help='of the whole study (default: %(default)s)')
-    p.add_argument('--seed', type=int, default=0, help='of the strategy')
-    p.add_argument('--workers', type=int, default=0, help='processes that evaluate; 0: this one')
+    p.add_argument('--trials', type=at_least(1), default=100, help='of the whole study (default: %(default)s)')
+    p.add_argument('--seed', type=at_least(0), default=0, help='of the strategy (default: %(default)s)')
+    p.add_argument('--workers', type=at_least(0), default=0, help='processes that evaluate; 0: this one')
     p.add_argument(
         '--storage',
         help='of the study: a file .jsonl, .journal (Optuna) or a URL such as sqlite:///study.db; one that exists is '
         'gone on with (default: study.jsonl in the output folder)',
     )
-    p.add_argument('--size', type=int, nargs=2, metavar=('H', 'W'), help='of the pictures; default: as in training')
-    p.add_argument('--calibration', type=int, default=64, help='training pictures for statistics (%(default)s)')
-    p.add_argument('--precision', default='fp32', choices=['fp32', 'bf16'])
-    p.add_argument('--output-dir', required=True, type=Path, help='gets arch.json, the study, the timings')
+    p.add_argument(
+        '--size', type=at_least(1), nargs=2, metavar=('H', 'W'), help='of the pictures; default: as in training'
+    )
+    p.add_argument(
+        '--calibration', type=at_least(1), default=64, help='training pictures for statistics (default: %(default)s)'
+    )
+    p.add_argument('--precision', default='fp32', choices=['fp32', 'bf16'], help='of arithmetic (default: %(default)s)')
+    out = 'gets arch.json, the study, the timings'
+    p.add_argument('--output-dir', '--out', required=True, type=Path, metavar='DIR', help=out)
     return p.parse_args(argv)
 
 # %% ../nbs/workshop/search_command.ipynb #fa3968e5
@@ -192,37 +202,38 @@ def _supernet(path):
     return net
 
 
+@boundary('salnas_search', 'the same command goes on')
 def search_command(
     argv: list[str] | None = None,  # None: the command line's
 ):
     "The command `salnas_search`: search, and write arch.json; called again, it goes on."
     a = _arguments(argv)
-    try:
-        need_datasets(a.dataset, a.data_root)
-        net = _supernet(a.supernet)
-        size = tuple(a.size or (net.transform.size if net.transform else named_profile('cpu', net.space.name).size))
-        load = lambda name: tuple(load_dataset(name, split, a.data_root, size) for split in ('train', 'val'))
-        parts = {name: load(name) for name in a.dataset}
-        editions = {name: train.meta.get('edition', '') for name, (train, _) in parts.items()}
-        limits = {'MACs': a.max_macs, 'latency': a.max_latency}
-        arch, notes = search_sets(
-            a.output_dir,
-            net,
-            parts,
-            a.strategy,
-            a.trials,
-            a.seed,
-            a.objectives,
-            {k: v for k, v in limits.items() if v is not None},
-            named_values(a.strategy_set),
-            a.storage,
-            a.workers,
-            a.calibration,
-            a.precision,
-            dict(supernet=file_hash(a.supernet)[:16], editions=editions),
-        )
-    except (ValueError, OSError, ImportError) as e:
-        raise SystemExit(f'salnas_search: {e}') from e
+    need_datasets(a.dataset, a.data_root)
+    net = _supernet(a.supernet)
+    size = tuple(a.size or (net.transform.size if net.transform else named_profile('cpu', net.space.name).size))
+    load = lambda name: tuple(load_dataset(name, split, a.data_root, size) for split in ('train', 'val'))
+    parts = {name: load(name) for name in a.dataset}
+    editions = {name: train.meta.get('edition', '') for name, (train, _) in parts.items()}
+    limits = {'MACs': a.max_macs, 'latency': a.max_latency}
+    arch, notes = search_sets(
+        a.output_dir,
+        net,
+        parts,
+        a.strategy,
+        a.trials,
+        a.seed,
+        a.objectives,
+        {k: v for k, v in limits.items() if v is not None},
+        named_values(a.strategy_set),
+        a.storage,
+        a.workers,
+        a.calibration,
+        a.precision,
+        dict(supernet=file_hash(a.supernet)[:16], editions=editions),
+    )
     said = '  '.join(f'{k} {v:.4g}' for k, v in (notes['scores'] | notes['costs']).items())
     print(f'{notes["trials"]} trials; chosen: {said}')
-    print(f'salnas_train --arch {a.output_dir / "arch.json"} --start {a.supernet} trains it')
+    where = ['--data-root', a.data_root] if a.data_root else []
+    files = ['--arch', a.output_dir / 'arch.json', '--start', a.supernet, '--output-dir', a.output_dir / 'network']
+    print('it is trained by')
+    print(shlex.join(map(str, ['salnas_train', '--dataset', *a.dataset, *where, *files])))

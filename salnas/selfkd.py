@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch.optim.swa_utils import AveragedModel
 
 from .authors import blurred
+from .commands import check_numbers
 from .protocols import NATIVE, Protocol, named_protocol
 from .supernet import Network, Subnet, Supernet
 from .training import NoKD, load_checkpoint, saliency_loss
@@ -337,4 +338,5 @@ def named_kd(
         raise ValueError(f'{name} has no option {", ".join(unknown)}; it has: {", ".join(known) or "none"}')
     if missing := [k for k, p in known.items() if p.default is p.empty and k not in options]:
         raise ValueError(f'{name} needs {", ".join(missing)}=...')
+    check_numbers(options, KDS[name])
     return KDS[name](**options)

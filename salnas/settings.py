@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 
 # %% auto #0
-__all__ = ['CHOICES', 'LOSS_TERMS', 'PROFILES', 'FOR_DATA', 'SIZE_OF_OTHERS', 'FOR_SPACE', 'Settings', 'named_profile']
+__all__ = ['CHOICES', 'LOSS_TERMS', 'LEAST', 'PROFILES', 'FOR_DATA', 'SIZE_OF_OTHERS', 'FOR_SPACE', 'Settings', 'named_profile']
 
 # %% ../nbs/workshop/settings.ipynb #0a904d2a
 CHOICES = {
@@ -18,6 +18,9 @@ CHOICES = {
     'nonfinite': ('stop', 'skip'),
 }
 LOSS_TERMS = 'kld', 'cc', 'nss', 'nss-linear', 'sim'
+LEAST = dict.fromkeys(('epochs', 'batch_size', 'accumulate', 'calibration'), 1) | dict.fromkeys(
+    ('n_random', 'workers', 'lr_encoder', 'lr_decoder', 'weight_decay', 'clip', 'dropout', 'drop_connect'), 0
+)
 
 # %% ../nbs/workshop/settings.ipynb #00d07f1a
 @dataclass(frozen=True)
@@ -61,9 +64,9 @@ class Settings:
             fits = isinstance(value, _ACCEPTED.get(kind, kind))
             if not fits or (isinstance(value, bool) and kind is not bool):  # to Python, True is a whole number
                 raise ValueError(f'{f.name} must be of type {kind.__name__}, got {value!r}')
-        for name in ('epochs', 'batch_size', 'accumulate'):
-            if getattr(self, name) < 1:
-                raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')
+        for name, least in LEAST.items():
+            if not getattr(self, name) >= least:  # what is no number is not either
+                raise ValueError(f'{name} must be at least {least}, got {getattr(self, name)}')
 
 
 def _are_weights(loss):
@@ -110,6 +113,9 @@ def named_profile(
     "The settings of a profile with some replaced; an unknown name is a ValueError that lists the valid ones."
     if name not in PROFILES:
         raise ValueError(f'unknown profile {name!r}: choose one of {", ".join(PROFILES)}')
+    known = [f.name for f in fields(Settings)]
+    if unknown := [k for k in changes if k not in known]:
+        raise ValueError(f'unknown setting {unknown[0]!r}: choose among {", ".join(known)}')
     of_data = {'size': SIZE_OF_OTHERS[name]} if dataset != 'salicon' and name in SIZE_OF_OTHERS else {}
     return replace(
         PROFILES[name],

@@ -217,7 +217,7 @@ def _download(source, folder, quiet, say):
     if free < source.megabytes:
         raise OSError(
             f"{source.name} needs about {source.megabytes} MB of disk, {folder} has {free} MB free: "
-            "choose another --root, or SALNAS_DATA"
+            "choose another --data-root, or SALNAS_DATA"
         )
     paths = []
     for file in source.files:

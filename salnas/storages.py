@@ -277,7 +277,11 @@ class OptunaStorage(MemoryStorage):
         if self._file:
             self._file.parent.mkdir(parents=True, exist_ok=True)
         url = journal(self.url) if self.url.endswith('.journal') else self.url
-        return need('optuna', 'search').storages.get_storage(url)
+        storages = need('optuna', 'search').storages
+        try:
+            return storages.get_storage(url)
+        except need('sqlalchemy', 'search').exc.ArgumentError as e:
+            raise ValueError(f'the storage {self.where} cannot be opened: {e}') from e
 
     def _begin(self, header):
         "The study, made if it is not there; one in a database that others are making at this moment is tried again."
@@ -294,9 +298,10 @@ class OptunaStorage(MemoryStorage):
                 if 'salnas' not in study.user_attrs:
                     study.set_user_attr('salnas', header)
                 return study
-            except busy:
+            except busy as e:
                 if attempt == 7:
-                    raise
+                    why = next((x.orig for x in (e, e.__cause__) if hasattr(x, 'orig')), e)  # the database's own words
+                    raise ConnectionError(f'the storage {self.where} does not answer: {why}') from e
                 time.sleep(random.uniform(0.05, 0.1) * 1.5**attempt)
 
     def _meet(self, header):

@@ -9,13 +9,17 @@ import argparse
 import ast
 import inspect
 import os
+from contextlib import contextmanager, nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 
+from .commands import add_data_root, at_least, boundary
 from .data import JoinedDataset, SaliencyDataset, load_dataset
 from .evaluation import calibrator, evaluate
+from .files import writable
 from .library import need_datasets
 from .protocols import PROTOCOLS, named_protocol
 from .selfkd import KDS, NoKD, named_kd
@@ -34,13 +38,13 @@ from salnas.training import (
 )
 
 # %% auto #0
-__all__ = ['OF_SPACE', 'named_values', 'train_command']
+__all__ = ['OF_SPACE', 'RUN', 'named_values', 'train_command']
 
 # %% ../nbs/workshop/train.ipynb #a745affd
 def named_values(
     texts: list[str],  # such as ['epochs=3', 'precision=bf16']
 ) -> dict:  # {'epochs': 3, 'precision': 'bf16'}
-    "Options written NAME=VALUE as a dict: numbers, tuples, true and false as such, all else as text. SystemExit: no =."
+    "Options written NAME=VALUE as a dict: numbers, tuples, true and false as such, all else as text. ValueError: no =."
 
     def value(text):
         try:
@@ -49,7 +53,7 @@ def named_values(
             return text
 
     if bad := [t for t in texts if '=' not in t]:
-        raise SystemExit(f'options are written NAME=VALUE, got {" ".join(bad)}')
+        raise ValueError(f'options are written NAME=VALUE, got {" ".join(bad)}')
     return {k: value(v) for k, _, v in (t.partition('=') for t in texts)}
 
 # %% ../nbs/workshop/train.ipynb #d65ab060
@@ -58,6 +62,7 @@ def _arguments(argv):
         'salnas_train',
         description='Train a weight-sharing supernet for saliency prediction '
         'and score its largest and smallest network. Under torchrun: on all GPUs.',
+        epilog='A folder holds one run: without --resume or --overwrite a second one is refused.',
     )
     p.add_argument(
         '--dataset',
@@ -68,13 +73,13 @@ def _arguments(argv):
         help="'popout' (embedded) or a prepared data set; several are trained on together, "
         "the first one's validation part chooses the epoch, and the test part of each is scored",
     )
-    p.add_argument('--data-root', help='folder of the prepared data sets; default: $SALNAS_DATA or ~/.cache/salnas')
+    add_data_root(p)
     p.add_argument('--space', choices=SPACES, help='default: tiny')
-    p.add_argument('--resolutions', type=int, nargs='+', help="choices of the input's long side, pixels")
+    p.add_argument('--resolutions', type=at_least(32), nargs='+', help="choices of the input's long side, pixels")
     p.add_argument('--strides', type=int, nargs='+', help="choices of the decoder's stride: some of 1, 2 and 4")
     p.add_argument('--base', choices=LITE, help='encoder of the largest network; the space `lite` has it')
     p.add_argument('--output', choices=('sigmoid', 'softmax'), help='how logits become maps; the space `lite` has it')
-    p.add_argument('--profile', default='cpu', choices=PROFILES)
+    p.add_argument('--profile', default='cpu', choices=PROFILES, help='settings to start from (default: %(default)s)')
     p.add_argument(
         '--set',
         nargs='+',
@@ -82,7 +87,7 @@ def _arguments(argv):
         metavar='NAME=VALUE',
         help=f'settings to replace: {", ".join(f.name for f in fields(Settings))}',
     )
-    p.add_argument('--kd', default='none', choices=KDS)
+    p.add_argument('--kd', default='none', choices=KDS, help='teacher (default: %(default)s)')
     p.add_argument(
         '--kd-set',
         nargs='+',
@@ -90,7 +95,12 @@ def _arguments(argv):
         metavar='NAME=VALUE',
         help='options of the teacher, such as alpha=0.5 teacher=ema, or folder=... for multi-step',
     )
-    p.add_argument('--protocol', default='native', choices=PROTOCOLS)
+    p.add_argument(
+        '--protocol',
+        default='native',
+        choices=PROTOCOLS,
+        help="how maps are made and scored: with care, or as in the authors' code (default: %(default)s)",
+    )
     p.add_argument(
         '--arch',
         type=Path,
@@ -106,15 +116,24 @@ def _arguments(argv):
         '--encoder', help="encoder weights: 'torchvision', 'efficientnet-lite0' ... or a file; default: random"
     )
     p.add_argument('--input-mean', type=float, help="of the inputs those weights were trained on; default: their own")
-    p.add_argument('--input-std', type=float)
-    p.add_argument('--seed', type=int, default=0)
+    p.add_argument('--input-std', type=float, help='likewise')
+    p.add_argument('--seed', type=at_least(0), default=0, help='of all that is random (default: %(default)s)')
     p.add_argument(
-        '--output-dir', required=True, type=Path, help='gets the log, the weights, the states and the results'
+        '--output-dir',
+        '--out',
+        required=True,
+        type=Path,
+        metavar='DIR',
+        help='gets the log, the weights, the states and the results',
     )
-    p.add_argument(
+    again = p.add_mutually_exclusive_group()
+    again.add_argument(
         '--resume', action='store_true', help='go on from the newest state in the output folder, if there is one'
     )
-    p.add_argument('--save-every', type=int, default=0, metavar='STEPS', help='write a state also within an epoch')
+    again.add_argument('--overwrite', action='store_true', help='begin anew where the output folder holds a run')
+    p.add_argument(
+        '--save-every', type=at_least(0), default=0, metavar='STEPS', help='write a state also within an epoch'
+    )
     p.add_argument('--every-epoch', action='store_true', help="keep each epoch's network: a teacher for multi-step KD")
     return p.parse_args(argv)
 
@@ -123,11 +142,11 @@ OF_SPACE = ('resolutions', 'strides', 'base', 'output')  # the flags that are op
 
 
 def _space_options(a):
-    "The options of the space: those that were asked for, and the defaults of the others. SystemExit: it has no such."
+    "The options of the space: those that were asked for, and the defaults of the others. ValueError: it has no such."
     known = inspect.signature(SPACES[a.space or 'tiny']).parameters
     asked = {k: v for k in OF_SPACE if (v := getattr(a, k)) is not None}
     if unknown := [k for k in asked if k not in known]:
-        raise SystemExit(
+        raise ValueError(
             f'the space {a.space or "tiny"} has no --{unknown[0]}: '
             f'it takes {", ".join(f"--{k}" for k in OF_SPACE if k in known)}'
         )
@@ -140,43 +159,36 @@ def _chosen_space(a) -> tuple[SearchSpace, Arch | None]:
     if not a.arch:
         return SPACES[a.space or 'tiny'](**_space_options(a)), None
     if a.space or any(getattr(a, k) is not None for k in OF_SPACE):
-        raise SystemExit(f'--arch brings its space: leave --space, --{", --".join(OF_SPACE)} out')
+        raise ValueError(f'--arch brings its space: leave --space, --{", --".join(OF_SPACE)} out')
     return load_arch(a.arch)
 
 # %% ../nbs/workshop/train.ipynb #f61bd884
 def _chosen(a) -> tuple[SearchSpace, Arch | None, Settings, NoKD]:
-    "What the options ask for, or one sentence about what is wrong with them."
+    "What the options ask for; ValueError or OSError: they contradict themselves, or something is not there."
     if missing := [str(f) for f in (a.arch, a.start) if f and not f.is_file()]:
-        raise SystemExit(f'no such file: {", ".join(missing)}')
+        raise FileNotFoundError(f'no such file: {", ".join(missing)}')
     if len(set(a.dataset)) < len(a.dataset):
-        raise SystemExit(f'each data set once, got {" ".join(a.dataset)}')
+        raise ValueError(f'each data set once, got {" ".join(a.dataset)}')
     if len(a.dataset) > 1 and not named_protocol(a.protocol).exact:
-        raise SystemExit(f'several data sets are trained on together by --protocol native, not by {a.protocol}')
-    try:
-        space, arch = _chosen_space(a)
-        settings = named_profile(a.profile, space.name, '+'.join(a.dataset), **named_values(a.set))
-    except TypeError as e:
-        raise SystemExit(f'unknown setting: {e}') from e
-    except ValueError as e:
-        raise SystemExit(str(e)) from e
+        raise ValueError(f'several data sets are trained on together by --protocol native, not by {a.protocol}')
+    space, arch = _chosen_space(a)
+    settings = named_profile(a.profile, space.name, '+'.join(a.dataset), **named_values(a.set))
     if a.kd == 'multi-step' and named_protocol(a.protocol).targets != 'densities':
-        raise SystemExit('multi-step KD mixes densities: use --protocol native')
+        raise ValueError('multi-step KD mixes densities: use --protocol native')
     options = named_values(a.kd_set)
     if 'protocol' in inspect.signature(KDS[a.kd]).parameters:
         options['protocol'] = a.protocol
-    return space, arch, settings, named_kd(a.kd, **options)
+    kd = named_kd(a.kd, **options)
+    need_datasets(a.dataset, a.data_root)
+    return space, arch, settings, kd
 
 # %% ../nbs/workshop/train.ipynb #4bc869e4
 def _parts(a, settings) -> tuple[SaliencyDataset | JoinedDataset, SaliencyDataset, list[SaliencyDataset]]:
     "Training part (of all sets), validation part (of the first), test parts; in the sizes of the protocol or as asked."
     theirs = not named_protocol(a.protocol).exact and 'size' not in named_values(a.set)
     size = None if theirs else tuple(settings.size)
-    try:
-        need_datasets(a.dataset, a.data_root)
-        load = lambda split: [load_dataset(name, split, a.data_root, size, a.protocol) for name in a.dataset]
-        train, val, test = map(load, ('train', 'val', 'test'))
-    except (ValueError, OSError) as e:
-        raise SystemExit(str(e)) from e
+    load = lambda split: [load_dataset(name, split, a.data_root, size, a.protocol) for name in a.dataset]
+    train, val, test = map(load, ('train', 'val', 'test'))
     return train[0] if len(train) == 1 else JoinedDataset(*train), val[0], test
 
 # %% ../nbs/workshop/train.ipynb #61cff804
@@ -190,13 +202,13 @@ def _start(a, space, arch):
     if not a.start:
         return Supernet(space, seed=a.seed)
     if a.encoder or a.input_mean is not None or a.input_std is not None:
-        raise SystemExit(
+        raise ValueError(
             '--start has all weights and the statistics of their inputs: '
             'leave --encoder, --input-mean and --input-std out'
         )
     net = load_checkpoint(a.start)
     if net.space != space:
-        raise SystemExit(
+        raise ValueError(
             f'{a.start} holds a network of another space: {_brief(net.space)} instead of {_brief(space)}: '
             f'give --space, --{", --".join(OF_SPACE)} to fit'
         )
@@ -205,7 +217,7 @@ def _start(a, space, arch):
             ': give its --arch, or start from a supernet',
             ', and not the one of --arch: start from its supernet',
         )
-        raise SystemExit(f'{a.start} holds one network' + (other if arch else no_arch))
+        raise ValueError(f'{a.start} holds one network' + (other if arch else no_arch))
     return net.train()
 
 # %% ../nbs/workshop/train.ipynb #52a16e82
@@ -222,6 +234,28 @@ def _network(a, space, arch, train) -> Network:
     return net
 
 # %% ../nbs/workshop/train.ipynb #43eb3a0b
+RUN = 'state-*.pt', 'epoch-*.safetensors', 'best.safetensors', 'log.jsonl'  # what a run leaves from its first epoch on
+
+
+@contextmanager
+def _claimed(a):
+    "A context in which the output folder is this command's alone; OSError: it cannot be, or holds a run."
+    try:
+        lock = FileLock(writable(a.output_dir) / '.lock', timeout=0).acquire()
+    except Timeout:
+        raise BlockingIOError(f'another process trains in {a.output_dir}: name another --output-dir') from None
+    with lock:
+        if not a.resume and not a.overwrite and any(f for kind in RUN for f in a.output_dir.glob(kind)):
+            log = a.output_dir / 'log.jsonl'
+            epochs = len(log.read_text().splitlines()) if log.is_file() else 0
+            raise FileExistsError(
+                f'{a.output_dir} holds a run up to epoch {epochs}: '
+                'give --resume to go on with it, or --overwrite to begin anew'
+            )
+        yield
+
+
+@boundary('salnas_train', 'the same command with --resume goes on from the newest state')
 def train_command(
     argv: list[str] | None = None,  # None: the command line's
 ):
@@ -229,6 +263,12 @@ def train_command(
     a = _arguments(argv)
     space, arch, settings, kd = _chosen(a)
     first = os.environ.get('RANK', '0') == '0'
+    with _claimed(a) if first else nullcontext():
+        _run(a, space, arch, settings, kd, first)
+
+
+def _run(a, space, arch, settings, kd, first):
+    "Train, score, and write what came out."
     train, val, tests = _parts(a, settings)
     settings = replace(settings, size=tuple(train.size))
     with distributed() as device:

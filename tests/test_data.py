@@ -207,7 +207,7 @@ def test_names(tmp_path, monkeypatch, folder):
     monkeypatch.setenv('SALNAS_DATA', str(folder.parent))
     assert data.dataset_names() == sorted(['popout', *data.BENCHMARKS]) and len(data.load_dataset('osie')) == 2
     monkeypatch.setenv('SALNAS_DATA', str(tmp_path / 'elsewhere'))
-    with pytest.raises(FileNotFoundError, match='salnas_data get osie --root .*elsewhere'):
+    with pytest.raises(FileNotFoundError, match='salnas_data get osie --data-root .*elsewhere'):
         data.load_dataset('osie')
     with pytest.raises(ValueError, match='choose one of .*osie, pascals, popout'):
         data.load_dataset('oise')

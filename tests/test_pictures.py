@@ -58,6 +58,18 @@ def test_the_limit_of_pil_is_not_ours(tmp_path, monkeypatch):
     assert Image.MAX_IMAGE_PIXELS == 1000
 
 
+def test_whatever_a_decoder_raises_names_the_file(tmp_path, monkeypatch):
+    "Pillow's AVIF decoder raises a RuntimeError for a damaged file."
+
+    def damaged(*args):
+        raise RuntimeError('Failed to decode frame 0: Decoding of AV1 failed')
+
+    Image.new('RGB', (8, 6)).save(tmp_path / 'a.png')
+    monkeypatch.setattr(pictures, '_decoded', damaged)
+    with pytest.raises(ValueError, match='cannot read .*a.png as a picture: Failed to decode frame 0'):
+        pictures.read_picture(tmp_path / 'a.png')
+
+
 # --- a zoo ---
 
 RGB = np.random.default_rng(0).integers(0, 256, (12, 17, 3), dtype=np.uint8)

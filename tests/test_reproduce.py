@@ -98,7 +98,7 @@ def test_runs_are_listed_made_and_then_need_no_data(checkout, capsys):
     nowhere = '--data-root', str(checkout / 'nowhere')
     reproduce_command([*nowhere])
     skipped = states(checkout)['grid']
-    assert skipped['state'] == 'skipped' and 'salnas_data get osie --root' in skipped['reason']
+    assert skipped['state'] == 'skipped' and 'salnas_data get osie --data-root' in skipped['reason']
     assert 'salnas_data get osie' in (checkout / 'results/REPORT.md').read_text()
     capsys.readouterr()
     assert status('--list') == 0

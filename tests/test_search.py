@@ -415,9 +415,17 @@ def test_damaged_files(tmp_path):
     assert (tmp_path / 'notes.jsonl').read_text() == '{"somebody": "else\'s work"}'
     with pytest.raises(ValueError, match='must end in'):
         open_storage('study.txt')
+    with pytest.raises(ValueError, match="storage foo://...@bar cannot be opened: Can't load plugin.*foo"):
+        open_storage('foo://me:secret@bar').read()
     with pytest.raises(FileNotFoundError):
         history(tmp_path / 'nowhere' / 'typo.jsonl')
     assert not (tmp_path / 'nowhere').exists()
+
+
+def test_storage_that_does_not_answer(tmp_path, monkeypatch):
+    monkeypatch.setattr('salnas.storages.time.sleep', lambda seconds: None)
+    with pytest.raises(ConnectionError, match='does not answer: unable to open database file$'):
+        search(RandomSearch(SMALL), lambda *_: {}, 1, storage=f'sqlite:///{tmp_path}')
 
 
 @pytest.mark.parametrize('kind', ['file', 'journal', 'sqlite'])

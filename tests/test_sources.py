@@ -753,6 +753,15 @@ def test_command_does_without_torch(tmp_path):
     assert done.returncode == 0 and 'salicon' in done.stdout, done.stderr
 
 
+def test_command_whose_reader_has_gone_is_quiet(tmp_path):
+    asked = f"from salnas.data_command import data_command; data_command(['list', '--root', {str(tmp_path)!r}])"
+    reads, writes = os.pipe()
+    os.close(reads)
+    done = subprocess.run([sys.executable, '-c', asked], stdout=writes, stderr=subprocess.PIPE, text=True, cwd=HERE)
+    os.close(writes)
+    assert (done.returncode, done.stderr) == (141, '')
+
+
 @pytest.mark.parametrize(
     'arguments, words',
     [
@@ -803,6 +812,11 @@ def test_verify_and_show(tmp_path, command):
     assert code == 1 and 'BAD  images: 4, expected 500' in out
     assert command('show', 'crowd', '--root', root, '--out', tmp_path / 'sheet.png', '--n', '3')[0] == 0
     assert min(Image.open(tmp_path / 'sheet.png').size) > 200
+    code, out, err = command('show', 'crowd', '--data-root', root, '--out', tmp_path / 'maps', '--n', '3')
+    assert code == 0 and f'contact sheet in {tmp_path}/maps.png\n' in out and not (tmp_path / 'maps').exists()
+    assert (tmp_path / 'maps.png').read_bytes()[1:4] == b'PNG'
+    code, out, err = command('show', 'crowd', '--n', '0')
+    assert code == 2 and 'argument --n: must be at least 1, got 0' in err
     (folder / 'fixations.npz').write_bytes((folder / 'fixations.npz').read_bytes()[:-40])
     code, out, err = command('verify', 'crowd', '--root', root)
     assert code == 1 and 'prepare it again' in err

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from filelock import FileLock
 from salnas import sources
 from salnas.train import train_command
 from salnas.space import SPACES, tiny_space
@@ -85,7 +86,7 @@ def test_options_of_a_space(root, tmp_path, name):
         dict.fromkeys(('base', 'output')) | told
     )
     if name == 'tiny':
-        with pytest.raises(ValueError, match=r'space\.strides \(there \[2, 4\], now \[4\]\)'):
+        with pytest.raises(SystemExit, match=r'space\.strides \(there \[2, 4\], now \[4\]\)'):
             train(tmp_path, *asked, '--strides', 4, '--resume', '--set', 'size=(48,64)')
 
 
@@ -101,3 +102,98 @@ def test_options_of_a_space(root, tmp_path, name):
 def test_an_option_that_the_space_does_not_have(tmp_path, options, message):
     with pytest.raises(SystemExit, match=message):
         train_command(['--output-dir', str(tmp_path), *options])
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+    "The folder of a run of one epoch, and the command that made it."
+    out = tmp_path_factory.mktemp('finished')
+    small = '--profile smoke --set epochs=1 n_random=0 batch_size=16 calibration=8'.split()
+    train_command([*small, '--output-dir', str(out)])
+    return out, [*small, '--output-dir', str(out)]
+
+
+def files(folder):
+    return {f: f.read_bytes() for f in folder.rglob('*') if f.is_file() and f.name != '.lock'}
+
+
+def test_a_run_is_not_destroyed_by_its_own_command(finished):
+    out, command = finished
+    before = files(out)
+    assert any(f.match('state-*.pt') for f in before)
+    with pytest.raises(SystemExit, match='^salnas_train: .* holds a run up to epoch 1: give --resume .* --overwrite'):
+        train_command(command)
+    with pytest.raises(SystemExit, match='^salnas_train: the state is of another run, it differs in .*seed'):
+        train_command([*command, '--resume', '--seed', '1'])
+    with FileLock(out / '.lock'), pytest.raises(SystemExit, match='^salnas_train: another process trains in'):
+        train_command([*command, '--resume'])
+    assert files(out) == before
+    train_command([*command, '--overwrite', '--seed', '1'])
+    after = files(out)
+    assert after.keys() == before.keys() and after[out / 'best.safetensors'] != before[out / 'best.safetensors']
+
+
+def test_damaged_states_are_sentences(finished, tmp_path, capsys):
+    out, command = finished
+    (tmp_path / 'state-00001-0000000.pt').write_bytes(b'nothing')
+    with pytest.raises(SystemExit, match='^salnas_train: all 1 states in .* are damaged'):
+        train_command([*command[:-1], str(tmp_path), '--resume'])
+    said = capsys.readouterr().err
+    assert said.startswith(f'salnas_train: {tmp_path}/state-00001-0000000.pt is damaged') and said.count('\n') == 1
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    def pressed(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('salnas.train.fit', pressed)
+    with pytest.raises(SystemExit, match='130'):
+        train_command(['--profile', 'smoke', '--output-dir', str(tmp_path)])
+    assert capsys.readouterr().err == (
+        'salnas_train: interrupted: the same command with --resume goes on from the newest state\n'
+    )
+
+
+def test_a_folder_that_takes_nothing_is_known_before_data_are_loaded(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr('salnas.train.load_dataset', lambda *a, **k: pytest.fail('data were loaded'))
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(SystemExit, match='file is a file, not a folder'):
+        train_command(['--output-dir', str(tmp_path / 'file')])
+    monkeypatch.setattr('tempfile.TemporaryFile', full)
+    with pytest.raises(SystemExit, match='out: No space left on device'):
+        train_command(['--output-dir', str(tmp_path / 'out')])
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        ('--encoder {here}/nope.pth', 'nope.pth'),
+        ('--encoder {here}/text.pth', 'text.pth is damaged or holds more than tensors'),
+        ('--start {here}/text.safetensors', 'text.safetensors is damaged or no safetensors file'),
+        ('--kd self-kd --kd-set alpha=7', 'alpha is a share, 0 to 1, got 7'),
+        ('--kd self-kd --kd-set alpha=abc', "alpha must be a number, got 'abc'"),
+        ('--kd self-kd --kd-set foo=1', 'self-kd has no option foo; it has: alpha'),
+        ('--kd multi-step', 'multi-step needs folder=...'),
+        ('--kd multi-step --kd-set folder={here}/none', 'none holds no epoch-001.safetensors'),
+        ('--set workers=-1', 'workers must be at least 0, got -1'),
+        ('--set calibration=0', 'calibration must be at least 1, got 0'),
+        ('--set foo=1', "unknown setting 'foo': choose among epochs, batch_size"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(tmp_path, options, message):
+    for name in ('text.pth', 'text.safetensors'):
+        (tmp_path / name).write_text('no weights')
+    words = options.format(here=tmp_path).split()
+    with pytest.raises(SystemExit) as said:
+        train_command(['--profile', 'smoke', *words, '--output-dir', str(tmp_path / 'out')])
+    assert said.value.code.startswith('salnas_train: ') and message in said.value.code and '\n' not in said.value.code
+
+
+@pytest.mark.parametrize('option', ['--seed=-1', '--resolutions=0', '--save-every=-1', '--resume --overwrite'])
+def test_an_option_out_of_its_range_is_named(tmp_path, capsys, option):
+    with pytest.raises(SystemExit, match='2'):
+        train_command([*option.split(), '--output-dir', str(tmp_path / 'out')])
+    assert f'argument {option.split("=")[0].split()[-1]}: ' in capsys.readouterr().err

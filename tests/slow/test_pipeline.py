@@ -146,7 +146,7 @@ def test_kill_9_in_every_stage(whole, tmp_path):
 def test_what_cannot_work_is_said_before_anything_is_trained(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT / 'nbs/experiments')
     where = small(tmp_path)
-    with pytest.raises(FileNotFoundError, match='salnas_data get osie crowd scene --root'):
+    with pytest.raises(FileNotFoundError, match='salnas_data get osie crowd scene --data-root'):
         namespace('pipeline.ipynb', "'trained'", **where | dict(profile='cpu', data_root=str(tmp_path)))
     for wrong, message in (
         (dict(strategy='evolve'), "unknown strategy 'evolve'"),
