@@ -92,7 +92,7 @@ def test_the_ranking_asks_for_networks_of_the_bench(in_experiments, tmp_path):
         assert [t['depth'] for t in twins] == [a['depth'] for a in thrice] and len(twins) == 50
         halved = [t['width'] != a['width'] for t, a in zip(twins, thrice)]
         assert set(halved) == {'c1' in cell} and {t['resolution'] for t in twins} == (
-            {32, 40, 48} if 'r1' in cell else {64, 80, 96}
+            {48, 60, 72} if 'r1' in cell else {64, 80, 96}
         )
     there = namespace('elsewhere.ipynb', 'missing_runs', results_dir=tmp_path, runs_dir=tmp_path)
     assert [job['arch'] for job in there['jobs']] == thrice and len(there['grid']) == 2 * 5

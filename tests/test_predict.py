@@ -70,7 +70,7 @@ def test_command(tmp_path, photo, model_file):
     (tmp_path / 'empty.jpg').touch()
     pictures = photo, tmp_path / 'empty.jpg', tmp_path / 'none.png'
     code, out, err = in_a_process(*pictures, '--model', model_file, '--out', tmp_path / 'out', '--npy')
-    assert code == 1 and '1 maps in' in out and 'ms each' in out
+    assert code == 1 and '1 map in' in out and 'ms each' in out
     assert len([l for l in err.splitlines() if l.startswith('salnas_predict: ')]) == 2
     assert 'empty.jpg' in err and 'none.png' in err and 'Traceback' not in err
     assert sorted(f.name for f in (tmp_path / 'out').iterdir()) == ['photo.map.png', 'photo.npy', 'photo.overlay.png']
@@ -82,7 +82,7 @@ def test_model_that_comes_along(tmp_path, photo):
     if not predict.PRETRAINED.is_file():
         pytest.skip('this checkout has no weights')
     code, out, err = command(photo, '--out', tmp_path / 'out')
-    assert code == 0 and '1 maps' in out, err
+    assert code == 0 and '1 map in' in out, err
     with warnings.catch_warnings():
         warnings.simplefilter('error')  # its file says how its pictures are prepared
         model = predict.SaliencyModel.load()
