@@ -137,6 +137,7 @@ def test_identities_are_those_that_the_results_tell(tmp_path):
         'family',
         'pipeline',
         'supernet-salicon',
+        'search_strategies',
     }  # made by `runs` from the start
     others = [p for p in (ROOT / 'results').rglob('run.json') if p.relative_to(ROOT / 'results').parts[0] not in later]
     assert count == 55 == len(others)
