@@ -22,14 +22,15 @@ from .space import Arch, SearchSpace, named_space
 from .supernet import Subnet, Supernet
 
 # %% auto #0
-__all__ = ['CHECKPOINT_FORMAT', 'SCALE', 'HEADER', 'STATE_FORMAT', 'save_checkpoint', 'tensor_checksum', 'load_checkpoint',
-           'add_transform', 'save_arch', 'load_arch', 'write_state', 'read_state', 'write_atomically']
+__all__ = ['CHECKPOINT_FORMAT', 'SCALE', 'HEADER', 'STATE_FORMAT', 'save_checkpoint', 'unscaled', 'tensor_checksum',
+           'load_checkpoint', 'add_transform', 'save_arch', 'load_arch', 'write_state', 'read_state',
+           'write_atomically']
 
 # %% ../nbs/workshop/checkpoints.ipynb #e41b8c9d
 _all_ = ['write_atomically']  # lives in the room of files, which needs no torch
 
 # %% ../nbs/workshop/checkpoints.ipynb #76c03239
-CHECKPOINT_FORMAT = 1
+CHECKPOINT_FORMAT = 1, 2  # of plain tensors, and of some in eight bits
 SCALE = ' scale'  # what the name of a scale of int8 weights ends in
 
 
@@ -45,7 +46,7 @@ def save_checkpoint(
     With it goes when it was trained, if the network knows: `net.trained_at`, {commit, date}."""
     transform = transform or getattr(net, 'transform', None)
     header = {
-        'format': CHECKPOINT_FORMAT,
+        'format': CHECKPOINT_FORMAT[int8],
         'space': net.space.to_dict(),
         'arch': net.arch.to_dict() if isinstance(net, Subnet) else None,
         'output_size': net.output_size,
@@ -67,6 +68,14 @@ def _in_eight_bits(tensors):
             scale = w.float().abs().amax((1, 2, 3), keepdim=True).clamp_min(1e-12) / 127
             made |= {k: (w.float() / scale).round().to(torch.int8), k + SCALE: scale}
     return made
+
+
+def unscaled(
+    tensors: dict[str, torch.Tensor],  # by name, some perhaps in eight bits with a scale beside
+) -> dict[str, torch.Tensor]:
+    "Tensors as the network has them: those in eight bits times their scales, which are left out."
+    whole = {k: v * tensors[k + SCALE] if k + SCALE in tensors else v for k, v in tensors.items()}
+    return {k: v for k, v in whole.items() if not k.endswith(SCALE)}
 
 
 def tensor_checksum(
@@ -94,9 +103,10 @@ def _read(path):
     with contextlib.suppress(ValueError):
         header = json.loads(header)
     lacking = HEADER - header.keys() if isinstance(header, dict) else HEADER
-    if 'format' not in lacking and (number := header['format']) != CHECKPOINT_FORMAT:
+    if 'format' not in lacking and (number := header['format']) not in CHECKPOINT_FORMAT:
         raise ValueError(
-            f'{path} has checkpoint format {number}, this version reads {CHECKPOINT_FORMAT}: update salnas'
+            f'{path} has checkpoint format {number}, this version reads '
+            f'{" and ".join(map(str, CHECKPOINT_FORMAT))}: update salnas'
         )
     if lacking:
         raise ValueError(f'{path} is damaged: its header lacks {", ".join(sorted(lacking))}')
@@ -117,8 +127,7 @@ def load_checkpoint(
     size = header['output_size'] and tuple(header['output_size'])
     with torch.device('meta'):
         net = Subnet(space, Arch.from_dict(header['arch']), size) if header['arch'] else Supernet(space, size)
-    tensors = {k: v * tensors[k + SCALE] if k + SCALE in tensors else v for k, v in tensors.items()}
-    net.load_state_dict({k: v for k, v in tensors.items() if not k.endswith(SCALE)}, assign=True)
+    net.load_state_dict(unscaled(tensors), assign=True)
     net.transform = Transform.from_dict(header['transform']) if header.get('transform') else None
     net.trained_at = header.get('trained_at') or {}
     return net.eval()

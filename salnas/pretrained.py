@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
+from .checkpoints import unscaled
 from .plans import Plan
 from .space import LITE
 from .supernet import ConvBNAct, IMAGENET_MEAN, IMAGENET_STD, Supernet
@@ -30,7 +31,7 @@ def read_tensors(
     path = Path(path)
     try:
         if path.suffix == '.safetensors':
-            state = load_file(path)
+            state = unscaled(load_file(path))
         else:
             state = torch.load(path, map_location='cpu', weights_only=True)
     except FileNotFoundError:
