@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import inspect
+import numbers
 import os
+import select
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +31,13 @@ def sentence(
     return ' '.join(str(error).split()) or type(error).__name__
 
 
+def _nobody_reads():
+    "Whether standard output is a pipe that is closed at its other end."
+    watch = select.poll()
+    watch.register(sys.stdout, select.POLLOUT)
+    return any(event & select.POLLERR for _, event in watch.poll(0))
+
+
 @contextlib.contextmanager
 def boundary(
     program: str,  # its name, which begins each message
@@ -42,13 +51,15 @@ def boundary(
             setattr(sys, stream, open(os.devnull, 'w'))
     say = lambda text: print(f'{program}: {text}', file=sys.stderr, flush=True)
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_, **__: say(message)
+        warnings.showwarning = lambda message, *_, **__: say(' '.join(str(message).split()))
         try:
             try:
                 yield
             finally:
                 sys.stdout.flush()
-        except BrokenPipeError:
+        except BrokenPipeError as e:
+            if not _nobody_reads():
+                sys.exit(f'{program}: {sentence(e)}')
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
             sys.exit(141)
         except KeyboardInterrupt:
@@ -83,8 +94,10 @@ def check_numbers(
     options: Mapping,  # name: value
     function: Callable,  # which takes them; those it does not take are its own affair
 ):
-    "A ValueError where an option is no number and its default is one."
+    "A ValueError where an option is no number, or no whole one, and its default is."
+    kinds = {int: (numbers.Integral, 'a whole number'), float: (numbers.Real, 'a number')}
     for name, parameter in inspect.signature(function).parameters.items():
-        numbers = type(parameter.default) in (int, float)
-        if numbers and name in options and type(options[name]) not in (int, float):
-            raise ValueError(f'{name} must be a number, got {options[name]!r}')
+        kind, said = kinds.get(type(parameter.default), (object, ''))
+        value = options.get(name, parameter.default)
+        if said and (not isinstance(value, kind) or isinstance(value, bool)):
+            raise ValueError(f'{name} must be {said}, got {value!r}')

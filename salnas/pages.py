@@ -68,7 +68,7 @@ def tables(
 def stale(
     results: str | Path,  # folder of all results
     versions: Mapping[str, int | None],  # results folder of an experiment: the number of its code
-) -> pd.DataFrame:  # experiment; runs: how many of them, why
+) -> pd.DataFrame:  # experiment; files: how many run.json, or result.json where there is none, why
     "What the present code would not make again."
     results, found = Path(results), []
     for path in sorted(results.rglob('run.json')):
@@ -80,13 +80,14 @@ def stale(
         if not any((p / 'run.json').is_file() for p in above):
             found.append((path.relative_to(results).parts[0], 'no run.json: of unknown identity'))
     counted = pd.DataFrame([f for f in found if f[1]], columns=['results', 'why']).value_counts(sort=False)
-    return counted.rename('runs').reset_index('why')[['runs', 'why']]
+    return counted.rename('files').reset_index('why')[['files', 'why']]
 
 
 def _older_rule(run):
     "Since a sample calibrates, results say when they were scored, and studies what calibrates, or their sets."
     told = [json.loads(p.read_text(encoding='utf-8'))['provenance'] for p in run.rglob('result.json')]
-    heads = [json.loads(p.open(encoding='utf-8').readline())['header']['about'] for p in run.rglob('study.jsonl')]
+    firsts = [p.read_text(encoding='utf-8').partition('\n')[0] for p in run.rglob('study.jsonl')]
+    heads = [json.loads(line)['header']['about'] for line in firsts if line]
     old = any('scored_at' not in p for p in told)
     old |= any('calibration' in h and not h.keys() & {'calibration images', 'sets'} for h in heads)
     return 'batch norm calibrated on the first training pictures; today on a sample of all' if old else ''

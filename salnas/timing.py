@@ -146,7 +146,9 @@ class LatencyTable:
         found, about = json.loads(Path(path).read_text()), self._about()
         if other := [k for k in about if found.get(k) != about[k]]:
             said = ', '.join(f'{k} {found.get(k)} instead of {about[k]}' for k in other)
-            raise ValueError(f'{path} holds timings of another kind: {said}; name another file')
+            raise ValueError(
+                f'{path} holds timings of another kind: {said}; name another file, or remove it to time anew'
+            )
         self.times, self.line = found['times'], tuple(found['line'])
         return self
 

@@ -9,6 +9,7 @@ import argparse
 import ast
 import inspect
 import os
+import shutil
 from contextlib import contextmanager, nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
@@ -38,7 +39,7 @@ from salnas.training import (
 )
 
 # %% auto #0
-__all__ = ['OF_SPACE', 'RUN', 'named_values', 'train_command']
+__all__ = ['OF_SPACE', 'RUN', 'ENDS', 'named_values', 'train_command']
 
 # %% ../nbs/workshop/train.ipynb #a745affd
 def named_values(
@@ -235,6 +236,7 @@ def _network(a, space, arch, train) -> Network:
 
 # %% ../nbs/workshop/train.ipynb #43eb3a0b
 RUN = 'state-*.pt', 'epoch-*.safetensors', 'best.safetensors', 'log.jsonl'  # what a run leaves from its first epoch on
+ENDS = 'network', 'largest', 'smallest'  # folders of what is scored
 
 
 @contextmanager
@@ -252,10 +254,15 @@ def _claimed(a):
                 f'{a.output_dir} holds a run up to epoch {epochs}: '
                 'give --resume to go on with it, or --overwrite to begin anew'
             )
+        if a.overwrite:  # scores of the old run must not stand beside weights of the new one
+            for end in ENDS:
+                shutil.rmtree(a.output_dir / end, ignore_errors=True)
+            for file in (f for kind in RUN for f in a.output_dir.glob(kind)):
+                file.unlink()
         yield
 
 
-@boundary('salnas_train', 'the same command with --resume goes on from the newest state')
+@boundary('salnas_train', 'the same command with --resume (and without --overwrite) goes on from the newest state')
 def train_command(
     argv: list[str] | None = None,  # None: the command line's
 ):

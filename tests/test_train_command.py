@@ -128,6 +128,8 @@ def test_a_run_is_not_destroyed_by_its_own_command(finished):
     with FileLock(out / '.lock'), pytest.raises(SystemExit, match='^salnas_train: another process trains in'):
         train_command([*command, '--resume'])
     assert files(out) == before
+    (out / 'network').mkdir()
+    (out / 'network/result.json').write_text('{}')  # of a run that must not stand beside the next one
     train_command([*command, '--overwrite', '--seed', '1'])
     after = files(out)
     assert after.keys() == before.keys() and after[out / 'best.safetensors'] != before[out / 'best.safetensors']
@@ -149,9 +151,8 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr('salnas.train.fit', pressed)
     with pytest.raises(SystemExit, match='130'):
         train_command(['--profile', 'smoke', '--output-dir', str(tmp_path)])
-    assert capsys.readouterr().err == (
-        'salnas_train: interrupted: the same command with --resume goes on from the newest state\n'
-    )
+    said = 'the same command with --resume (and without --overwrite) goes on from the newest state'
+    assert capsys.readouterr().err == f'salnas_train: interrupted: {said}\n'
 
 
 def test_a_folder_that_takes_nothing_is_known_before_data_are_loaded(tmp_path, monkeypatch):
