@@ -36,7 +36,8 @@ def concordance(
     """How well ratings agree with true scores, with 95% bootstrap intervals.
 
     A rating that is not there for all networks is compared on those that have it, the base too, and its regrets are
-    those among them; an infinite rating is a rating. ValueError: fewer than 3 networks, a length that differs, an
+    those among them; an infinite rating is a rating. The interval of a regret comes from the networks that a sample
+    holds, each once, of which the same share is trained. ValueError: fewer than 3 networks, a length that differs, an
     unknown base."""
     truth, ratings = np.asarray(truth, float), {k: np.asarray(v, float) for k, v in ratings.items()}
     if odd := [k for k, v in ratings.items() if v.shape != truth.shape]:
@@ -56,7 +57,9 @@ def concordance(
         if base:
             line |= _interval(f'over {base}', taus - [_tau(ratings[base][i], truth[i]) for i in drawn])
         for k in (k for k in top if k < len(at)):
-            line |= _interval(f'regret@{k}', np.array([regret(rating[i], truth[i], k) for i in once]))
+            line |= _interval(
+                f'regret@{k}', np.array([regret(rating[i], truth[i], round(k * len(i) / len(at)) or 1) for i in once])
+            )
         lines[name] = line
     return pd.DataFrame(lines).T
 
