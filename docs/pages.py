@@ -1,10 +1,14 @@
 "A notebook as a page: nbdev's directives obeyed, exported cells documented, prose linked. Nothing is executed."
 
 import ast
+import base64
+import io
 import re
 from copy import deepcopy
 
+import numpy as np
 from nbformat import from_dict
+from PIL import Image
 
 from . import objects
 
@@ -39,6 +43,19 @@ def directives(code: str) -> tuple:
         found[match[1]] = match[3].strip().strip('"\'')
         lines.pop(0)
     return found, '\n'.join(lines).lstrip('\n')
+
+
+def is_drawing(output) -> bool:
+    """Whether a picture is a diagram or a curve on white paper: half of it is bare.
+
+    Where the page is dark its lightness may be turned round. A photograph's, or a saliency map's, may not."""
+    data = output['data']
+    if 'image/png' not in data:
+        return 'image/svg+xml' in data
+    picture = Image.open(io.BytesIO(base64.b64decode(data['image/png']))).convert('RGBA')
+    paper = Image.new('RGBA', picture.size, 'white')
+    paper.alpha_composite(picture)
+    return bool((np.asarray(paper.convert('L')) >= 250).mean() >= 0.5)
 
 
 def is_plumbing(code: str) -> bool:
@@ -80,6 +97,9 @@ def shown(
         tags.add('hide-cell' if 'code-summary' in found else 'hide-input')  # a solution hides what it prints as well
     page = new_code_cell(code, cell.id, outputs=deepcopy(cell.outputs), metadata={'tags': sorted(tags)})
     page.metadata['mystnb'] = {'image': {'alt': found.get('fig-alt', '')}}
+    pictures = [o for o in cell.outputs if any(kind.startswith('image/') for kind in o.get('data', {}))]
+    if pictures and all(map(is_drawing, pictures)):
+        page.metadata['mystnb']['image']['classes'] = 'drawing'
     if 'code-summary' in found:
         page.metadata['mystnb'] |= dict.fromkeys(('code_prompt_show', 'code_prompt_hide'), found['code-summary'])
     for output in page.outputs:

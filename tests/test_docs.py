@@ -1,5 +1,6 @@
 "The glue of the documentation site: navigation, text, pages, API entries, the checker. The whole build is a slow test."
 
+import base64
 import io
 import json
 import sys
@@ -9,7 +10,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]
@@ -141,6 +144,18 @@ def test_solutions_are_folded_with_what_they_print():
 def test_figures_carry_their_description():
     cell = made('#| fig-alt: "A heron: grey"\nplot()')[2]
     assert (cell.source, cell.metadata['mystnb']) == ('plot()', {'image': {'alt': 'A heron: grey'}})
+
+
+@pytest.mark.parametrize('bare, drawing', [(0.9, True), (0.2, False)])
+def test_only_drawings_may_be_turned_dark(bare, drawing):
+    picture = np.full((10, 10, 3), 255, np.uint8)
+    picture[: round(10 * (1 - bare))] = 90, 20, 160
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, 'PNG')
+    data = {'image/png': base64.b64encode(file.getvalue()).decode()}
+    figure = nbformat.v4.new_output('display_data', data=data)
+    cell = made(nbformat.v4.new_code_cell('plot()', outputs=[figure]))[2]
+    assert ('drawing' in cell.metadata['mystnb']['image'].values()) == drawing
 
 
 def test_exported_cells_are_documented_above_their_folded_source():
