@@ -3,6 +3,7 @@
 # make test     everything that must hold before a commit lands (about 10 minutes on two cores)
 # make test-slow  what takes longer: killed trainings, downloads and searches, exports of many networks (about 25 minutes)
 # make docs     the documentation site into _docs/ (under a minute after set-up); see it with python3 -m http.server -d _docs
+# make links    whether the links of the built site to other sites lead somewhere
 # All create .venv on first use; later runs start at once.
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export JUPYTER_PREFER_ENV_PATH = 1
 
-.PHONY: selfkd reproduce test test-slow docs clean
+.PHONY: selfkd reproduce test test-slow docs links clean
 selfkd: $(READY)
 	@echo "two supernets, one after the other; a line per epoch"
 	$(BIN)/papermill --no-progress-bar --log-level WARNING --stdout-file - nbs/05_selfkd.ipynb runs/05_selfkd.ipynb
@@ -31,6 +32,9 @@ test-slow: $(READY)
 
 docs: $(VENV)/.docs
 	$(BIN)/python -m docs.build
+
+links: docs
+	$(BIN)/python -m sphinx -q -j 2 -b linkcheck -c docs build/docs/pages build/links
 
 $(VENV)/.docs: settings.ini setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -52,6 +52,8 @@ html_theme_options = {
     'light_css_variables': {'color-brand-primary': '#b3400e', 'color-brand-content': '#a3390c'},
     'dark_css_variables': {'color-brand-primary': '#ff9d5c', 'color-brand-content': '#ffab73'},
 }
+# `make links` asks other sites; their anchors are often made by scripts, and the repository's own pages are newer there
+linkcheck_anchors, linkcheck_timeout, linkcheck_ignore = False, 20, [site['repo-url'], html_baseurl]
 notfound_urls_prefix = urlparse(site['site-url']).path + '/'
 ogp_site_url, ogp_image = html_baseurl, html_baseurl + 'images/where-people-look.jpg'
 ogp_image_alt = 'A photograph, the fixations of its viewers, and the saliency map that a network predicts'
