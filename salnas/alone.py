@@ -8,19 +8,24 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from .data import SaliencyDataset
+from .efficiency import Pricer
+from .evaluation import evaluate
 from .metrics import METRICS
-from .recipes import new_supernet
+from .proxies import HierarchicalProxySearch
+from .recipes import STRATEGIES, new_supernet, parts_of, settings_of
 from .settings import Settings
 from .space import Arch, SearchSpace
-from .strategy import Trial
-from .training import fit
+from .strategy import AtMost, Trial
+from .studies import search
+from .supernet import macs, parameters
+from .training import fit, save_result
 
 # %% auto #0
-__all__ = ['TrainedAlone']
+__all__ = ['SEARCHES', 'TrainedAlone', 'searched']
 
 # %% ../nbs/workshop/alone.ipynb #787ec96e
 class TrainedAlone:
@@ -69,8 +74,61 @@ class TrainedAlone:
             raise ValueError(
                 f'a budget is a number of epochs, 1 to {self.settings.epochs} of the schedule, got {trial.budget:g}'
             )
-        net = new_supernet(self.space, self.seed, self.encoder).extract(self.space.check(trial.arch))
-        how = dict(progress=False, resume=True, keep=1, until=epochs)
-        log = fit(net, self.train, self.val, None, self.settings, self.seed, self.place(trial.arch), **how)
+        log = self.network(trial.arch, epochs)[1]
         found = {m: float(log.loc[epochs - 1, m]) for m in self.metrics}
         return found | {name: float(cost(trial.arch)) for name, cost in self.costs.items()}
+
+    def network(
+        self,
+        arch: Arch,
+        epochs: int,  # of the schedule
+    ) -> tuple:  # network of its best epoch so far, log
+        "Train an architecture so far; what was trained before is read."
+        net = new_supernet(self.space, self.seed, self.encoder).extract(self.space.check(arch))
+        how = dict(progress=False, resume=True, keep=1, until=epochs)
+        return net, fit(net, self.train, self.val, None, self.settings, self.seed, self.place(arch), **how)
+
+# %% ../nbs/workshop/alone.ipynb #a10e0002
+SEARCHES = STRATEGIES | {'hierarchical': HierarchicalProxySearch}
+
+
+def searched(
+    folder: Path,  # of the run; gets study.jsonl, trained/, and what the found network reached
+    row: str,  # name in the tables
+    strategy: str,  # of SEARCHES
+    options: dict,  # of the strategy; budgets in shares of a whole training
+    seed: int,  # of the strategy; of weights and pictures as well
+    trainings: float,  # that may be spent, in whole ones
+    max_macs: float,  # of a network, at the size of the settings
+    dataset: str,
+    edition: str,  # of the data set
+    space: dict,  # as `SearchSpace.to_dict` gives it
+    settings: dict,  # fields of Settings, all of them
+    experiment: str,  # name, for the record
+    encoder: str = '',  # a name that `load_encoder` knows; '': random
+    profile: str = 'cpu',  # for the record
+    data_root: str = '',
+):
+    "Search by validation CC among networks that are trained alone. ValueError: an unknown strategy, other data."
+    if strategy not in SEARCHES:
+        raise ValueError(f'unknown strategy {strategy!r}: choose one of {", ".join(SEARCHES)}')
+    chosen, whole = settings_of(settings), SearchSpace.from_dict(space)
+    train, val, test = parts_of(dataset, edition, chosen.size, data_root)
+    alone = TrainedAlone(whole, train, val, chosen, folder / 'trained', encoder, seed)
+    cost = Pricer(whole, chosen.size).macs
+    seeker = SEARCHES[strategy](whole, seed=seed, constraint=AtMost(cost, max_macs, 'MACs'), **options)
+    evaluator = lambda trial: alone(replace(trial, budget=round(trial.budget * chosen.epochs, 6)))
+    trials = search(seeker, evaluator, trainings, storage=folder / 'study.jsonl')
+    longest = trials[(trials.state == 'done') & (trials.budget == trials.budget.max())]
+    arch = longest.arch[longest.CC.idxmax()]
+    net, _ = alone.network(arch, chosen.epochs)
+    facts = dict(strategy=strategy, options=options, space=space, encoder=encoder, arch=arch.to_dict(), **settings)
+    found = dict(
+        row=row,
+        network='found',
+        model=f'{row}, found',
+        trained_at=net.trained_at,
+        cost=dict(parameters=parameters(net), macs=macs(net, chosen.size)),
+    )
+    about = dict(experiment=experiment, seed=seed, profile=profile, time_s=trials.seconds.sum())
+    save_result(folder, evaluate(net, test, precision=chosen.precision), test, parameters=facts, **found, **about)
