@@ -119,7 +119,10 @@ def searched(
     seeker = SEARCHES[strategy](whole, seed=seed, constraint=AtMost(cost, max_macs, 'MACs'), **options)
     evaluator = lambda trial: alone(replace(trial, budget=round(trial.budget * chosen.epochs, 6)))
     trials = search(seeker, evaluator, trainings, storage=folder / 'study.jsonl')
-    longest = trials[(trials.state == 'done') & (trials.budget == trials.budget.max())]
+    done = trials[trials.state == 'done']
+    if done.empty:
+        raise ValueError(f'all {len(trials)} trials failed, the first with: {trials.reason.iloc[0]}')
+    longest = done[done.budget == done.budget.max()]
     arch = longest.arch[longest.CC.idxmax()]
     net, _ = alone.network(arch, chosen.epochs)
     facts = dict(strategy=strategy, options=options, space=space, encoder=encoder, arch=arch.to_dict(), **settings)
