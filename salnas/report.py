@@ -107,7 +107,7 @@ def mean_of(
     common = set.intersection(*map(set, parts)) if parts else set()
     return {s: sum(part[s] for part in parts) / len(parts) for s in sorted(common)}
 
-
+# %% ../nbs/14_report.ipynb #000a0296
 def paired(
     scores: dict,  # of `read_scores`
     row: str,
