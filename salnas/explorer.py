@@ -249,7 +249,7 @@ def selfkd_target(
     "What a student of Self-KD imitates: the very mixture that its training makes."
     return SelfKD(alpha).mix(label, teacher, alpha)
 
-
+# %% ../nbs/13_explorer.ipynb #28839bac
 def divided(
     most: int = 8,  # viewers who may make the label
     grid: tuple[int, int] = (75, 100),  # (H, W)
