@@ -92,7 +92,7 @@ def _front(cost, rating):
     keep = np.r_[True, rating[1:] < np.minimum.accumulate(rating)[:-1]]
     return cost[keep], rating[keep]
 
-
+# %% ../nbs/09_blockwise.ipynb #6ff2a25a
 class _Frame:
     "One frame's options with ratings and costs, and per stage the front of what it and all later stages can reach."
 

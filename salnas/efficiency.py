@@ -91,7 +91,7 @@ def _conv(part, name, spec, size):
     weights = spec.cout * (1 if spec.depthwise else spec.cin) * spec.kernel**2
     return LayerCost(part, name, weights * h * w, weights + 2 * spec.cout, (h, w))
 
-
+# %% ../nbs/10_efficiency.ipynb #e88e2769
 def _block(part, name, b, size):
     "Costs of an inverted bottleneck."
     layers = [_conv(part, f'{name}.expand', b.expand, size)] if b.expand else []
@@ -202,7 +202,7 @@ def folded(
             m.conv, m.bn = fuse_conv_bn_eval(m.conv, m.bn), nn.Identity()
     return model.to(memory_format=torch.channels_last)
 
-
+# %% ../nbs/10_efficiency.ipynb #bcd8ee7b
 def optimize(
     net: Subnet,  # calibrated; it is left as it is
     precision: str = 'fp32',  # 'fp32' or 'bf16'

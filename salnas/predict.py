@@ -31,8 +31,8 @@ from .supernet import Subnet
 from .training import load_checkpoint, save_checkpoint
 
 # %% auto #0
-__all__ = ['PACKAGED', 'PRETRAINED', 'COLOURS', 'proportions_kept', 'read_model', 'write_model', 'prepared', 'photo_batches',
-           'as_density', 'SaliencyModel', 'map_image', 'overlay', 'png_bytes', 'frames', 'LARGEST', 'read_photo',
+__all__ = ['PACKAGED', 'PRETRAINED', 'COLOURS', 'proportions_kept', 'read_model', 'write_model', 'prepared', 'as_density',
+           'photo_batches', 'SaliencyModel', 'map_image', 'overlay', 'png_bytes', 'frames', 'LARGEST', 'read_photo',
            'predict_command']
 
 # %% ../nbs/12_predict.ipynb #667efab9
@@ -106,7 +106,19 @@ def prepared(
     "A picture as the network wants it."
     return torch.from_numpy(transform(photo)).permute(2, 0, 1).float() / 255
 
+# %% ../nbs/12_predict.ipynb #7ad9d1be
+def as_density(
+    map_: torch.Tensor,  # (H,W), not negative but for rounding
+    size: tuple[int, int],  # (h,w) of the picture
+) -> np.ndarray:  # (h,w) float32, sums to 1
+    "The map at a picture's size (bilinear), over its sum; where it is 0 everywhere, the same everywhere."
+    up = F.interpolate(map_[None, None], size, mode='bilinear', align_corners=False)[0, 0].clamp(min=0).cpu()
+    total = up.sum(dtype=torch.float64).item()
+    if total > 0:
+        return up.mul_(1 / total).numpy()
+    return np.full(tuple(size), 1 / up.numel(), np.float32)
 
+# %% ../nbs/12_predict.ipynb #971b0734
 def photo_batches(
     images: Iterable,  # as `read_photo` takes them; read when they are needed
     transform: Transform,
@@ -129,18 +141,6 @@ def photo_batches(
             raise failed
         batch.append(small)
         sizes.append(photo.shape[:2])
-
-
-def as_density(
-    map_: torch.Tensor,  # (H,W), not negative but for rounding
-    size: tuple[int, int],  # (h,w) of the picture
-) -> np.ndarray:  # (h,w) float32, sums to 1
-    "The map at a picture's size (bilinear), over its sum; where it is 0 everywhere, the same everywhere."
-    up = F.interpolate(map_[None, None], size, mode='bilinear', align_corners=False)[0, 0].clamp(min=0).cpu()
-    total = up.sum(dtype=torch.float64).item()
-    if total > 0:
-        return up.mul_(1 / total).numpy()
-    return np.full(tuple(size), 1 / up.numel(), np.float32)
 
 # %% ../nbs/12_predict.ipynb #e54e56cb
 class SaliencyModel:
