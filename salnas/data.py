@@ -109,7 +109,7 @@ def kernel_sum(
     # K_y^T K_x; einsum uses one thread, and for arrays this small waiting for others costs more than they save
     return torch.from_numpy(np.einsum('nh,nw->hw', ky, kx))
 
-
+# %% ../nbs/00_data.ipynb #caecb6c4
 def density_map(
     points,  # (N,2) x, y in native pixels, all inside the image
     native_size,  # (height, width) of the image
