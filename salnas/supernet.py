@@ -45,7 +45,7 @@ def padded(
     (left, right), (top, bottom) = (same_padding(n, kernel, stride) for n in x.shape[:1:-1])
     return F.pad(x, (left, right, top, bottom))
 
-
+# %% ../nbs/03_supernet.ipynb #b60c4f17
 class ConvBNAct(nn.Module):
     "Convolution, batch norm, activation, fixed to one `ConvSpec`. It ignores the spec it is called with."
 
@@ -243,7 +243,7 @@ class Subnet(Network):
         super().__init__(plan(space, arch), output_size)
         self.space, self.arch = space, arch
 
-
+# %% ../nbs/03_supernet.ipynb #d0e85b94
 class Supernet(Network):
     """The shared weights of every network of `space`: `net(x, arch)` computes the maps of one of them.
 
