@@ -80,7 +80,7 @@ def saliency_loss(
         pred, density, fixations = pred[seen], density[seen], fixations[seen]
     return sum(w * _TERMS[name](pred, density, fixations) for name, w in weights.items() if w)
 
-
+# %% ../nbs/04_training.ipynb #d2b81c60
 def _nss_term(pred, fixations, of_mean):
     looked = fixations.sum((1, 2)) != 0
     if not looked.any():
@@ -116,7 +116,7 @@ def uniform(
     "As many architectures as a sandwich has, all of them random (single path: Guo et al. 2019, arXiv 1904.00420)."
     return [space.sample(rng) for _ in range(n_random + 2)]
 
-
+# %% ../nbs/04_training.ipynb #a8d3f719
 def sandwich_step(
     net: Network,  # a supernet, or a fixed network with archs=[None]
     images: torch.Tensor,  # (B,3,H,W) normalised
