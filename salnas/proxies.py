@@ -37,7 +37,7 @@ def _mothers(groups, shares, progress):
     turn = np.searchsorted(np.cumsum(shares), progress * sum(shares))
     return next((groups[i] for i in sorted(range(len(groups)), key=lambda i: abs(i - turn)) if groups[i]), [])
 
-
+# %% ../nbs/08_proxies.ipynb #97ce8fcb
 def _check(budgets, promote, mothers, initial, children, patience):
     n = len(budgets)
     if min(initial, children, patience) < 1:
