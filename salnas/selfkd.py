@@ -83,7 +83,7 @@ class MixtureKD(NoKD):
             self.teacher = self._blank()
             self.teacher.load_state_dict(state['teacher'])
 
-
+# %% ../nbs/05_selfkd.ipynb #2bfd161b
 _KINDS = {'densities': 'densities that sum to 1', 'maps': 'maps in [0,1]'}
 
 
@@ -97,6 +97,15 @@ def _largest(net):
     "A copy of the largest network, or of the only one."
     sub = net.extract(net.space.max()) if isinstance(net, Supernet) else copy.deepcopy(net)
     return sub.to(memory_format=torch.channels_last)
+
+# %% ../nbs/05_selfkd.ipynb #5d20c8e2
+# how the past is updated: (past, present weights, number of updates so far, decay) -> new past
+_PASTS = {
+    'last': lambda past, new, n, decay: new,
+    'best': lambda past, new, n, decay: new,
+    'mean': lambda past, new, n, decay: past + (new - past) / (n + 1),
+    'ema': lambda past, new, n, decay: past + (new - past) * (1 - min(decay, (1 + n.item()) / (10 + n.item()))),
+}
 
 # %% ../nbs/05_selfkd.ipynb #f8aae876
 class SelfKD(MixtureKD):
@@ -176,15 +185,6 @@ class SelfKD(MixtureKD):
     def _blank(self):
         calibrated = self.protocol.teachers == 'calibrated'
         return (_largest if calibrated else copy.deepcopy)(self.average.module)
-
-
-# how the past is updated: (past, present weights, number of updates so far, decay) -> new past
-_PASTS = {
-    'last': lambda past, new, n, decay: new,
-    'best': lambda past, new, n, decay: new,
-    'mean': lambda past, new, n, decay: past + (new - past) / (n + 1),
-    'ema': lambda past, new, n, decay: past + (new - past) * (1 - min(decay, (1 + n.item()) / (10 + n.item()))),
-}
 
 # %% ../nbs/05_selfkd.ipynb #1ab0cbbf
 class PSKD(MixtureKD):
