@@ -130,6 +130,7 @@ def test_identities_are_those_that_the_results_tell(tmp_path):
         assert not runs.differences(told['identity'], identity) and told['finished'] == finished
         count += 1
     later = {
+        'deserved',
         'baselines',
         'bench',
         'decoder_stride',
