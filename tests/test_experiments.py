@@ -1,4 +1,4 @@
-"An experiment runs from nothing and refuses what is foreign; what is committed under results/ is whole."
+"Experiments refuse what is foreign; what is committed under results/ is whole. tests/slow makes them from nothing."
 
 import json
 import shutil
@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from committed_results import identities
-from notebooks import ROOT, namespace, options, papermill, printed, small_ablation
+from notebooks import ROOT, namespace
 
 from salnas import runs
 from salnas.space import Arch
@@ -16,17 +16,6 @@ from salnas.space import Arch
 @pytest.fixture
 def in_experiments(monkeypatch):
     monkeypatch.chdir(ROOT / 'nbs/experiments')
-
-
-def test_kd_ablation(tmp_path):
-    "Two rows of it, from nothing, as papermill makes it; tests/slow makes more of it."
-    parameters = small_ablation(tmp_path) | dict(only='none/seed0 self-kd/seed0', epochs=1)
-    first = printed(papermill('kd_ablation.ipynb', tmp_path / 'first.ipynb', *options(**parameters)))
-    assert 'self-kd/seed0 finished' in first
-    files = sorted((tmp_path / 'results').rglob('result.json'))
-    rows = {json.loads(p.read_text())['model'] for p in files}
-    assert rows == {f'{row}, {net}' for row in ('none', 'self-kd') for net in ('largest', 'smallest')}
-    assert (tmp_path / 'results/rivals.png').is_file()
 
 
 OTHER = {
