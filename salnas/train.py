@@ -254,12 +254,15 @@ def _claimed(a):
                 f'{a.output_dir} holds a run up to epoch {epochs}: '
                 'give --resume to go on with it, or --overwrite to begin anew'
             )
-        if a.overwrite:  # scores of the old run must not stand beside weights of the new one
-            for end in ENDS:
-                shutil.rmtree(a.output_dir / end, ignore_errors=True)
-            for file in (f for kind in RUN for f in a.output_dir.glob(kind)):
-                file.unlink()
         yield
+
+
+def _cleared(folder):
+    "Remove what a run left: its scores must not stand beside the weights of the next one."
+    for end in ENDS:
+        shutil.rmtree(folder / end, ignore_errors=True)
+    for file in (f for kind in RUN for f in folder.glob(kind)):
+        file.unlink()
 
 
 @boundary('salnas_train', 'the same command with --resume (and without --overwrite) goes on from the newest state')
@@ -280,6 +283,8 @@ def _run(a, space, arch, settings, kd, first):
     settings = replace(settings, size=tuple(train.size))
     with distributed() as device:
         net = _network(a, space, arch, train).to(device)
+        if first and a.overwrite:  # only now: data and start are there
+            _cleared(a.output_dir)
         files = dict(resume=a.resume, save_every=a.save_every, every_epoch=a.every_epoch)
         history = fit(net, train, val, kd, settings, a.seed, a.output_dir, progress=first, **files)
     if not first:

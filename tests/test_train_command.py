@@ -127,10 +127,13 @@ def test_a_run_is_not_destroyed_by_its_own_command(finished):
         train_command([*command, '--resume', '--seed', '1'])
     with FileLock(out / '.lock'), pytest.raises(SystemExit, match='^salnas_train: another process trains in'):
         train_command([*command, '--resume'])
+    for wrong in (['--dataset', 'osie', '--data-root', str(out)], ['--start', str(out / 'typo.safetensors')]):
+        with pytest.raises(SystemExit, match='^salnas_train: '):  # what is wrong is known before anything is removed
+            train_command([*command, '--overwrite', *wrong])
     assert files(out) == before
     (out / 'network').mkdir()
     (out / 'network/result.json').write_text('{}')  # of a run that must not stand beside the next one
-    train_command([*command, '--overwrite', '--seed', '1'])
+    train_command([*command, '--overwrite', '--seed', '1', '--start', str(out / 'best.safetensors')])
     after = files(out)
     assert after.keys() == before.keys() and after[out / 'best.safetensors'] != before[out / 'best.safetensors']
 
