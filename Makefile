@@ -33,8 +33,11 @@ test-slow: $(READY)
 docs: $(VENV)/.docs
 	$(BIN)/python -m docs.build
 
-links: docs
+links: build/docs/pages
 	$(BIN)/python -m sphinx -q -j 2 -b linkcheck -c docs build/docs/pages build/links
+
+build/docs/pages:
+	$(MAKE) docs
 
 $(VENV)/.docs: settings.ini setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
