@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from .contest import CONTENDERS
 from .data import SaliencyDataset
 from .efficiency import Pricer
 from .evaluation import evaluate
 from .metrics import METRICS
-from .proxies import HierarchicalProxySearch
-from .recipes import STRATEGIES, new_supernet, parts_of, settings_of
+from .recipes import new_supernet, parts_of, settings_of
 from .settings import Settings
 from .space import Arch, SearchSpace
 from .strategy import AtMost, Trial
@@ -25,7 +25,7 @@ from .supernet import macs, parameters
 from .training import fit, save_result
 
 # %% auto #0
-__all__ = ['SEARCHES', 'TrainedAlone', 'searched']
+__all__ = ['TrainedAlone', 'searched']
 
 # %% ../nbs/workshop/alone.ipynb #787ec96e
 class TrainedAlone:
@@ -89,13 +89,10 @@ class TrainedAlone:
         return net, fit(net, self.train, self.val, None, self.settings, self.seed, self.place(arch), **how)
 
 # %% ../nbs/workshop/alone.ipynb #a10e0002
-SEARCHES = STRATEGIES | {'hierarchical': HierarchicalProxySearch}
-
-
 def searched(
     folder: Path,  # of the run; gets study.jsonl, trained/, and what the found network reached
     row: str,  # name in the tables
-    strategy: str,  # of SEARCHES
+    strategy: str,  # of CONTENDERS
     options: dict,  # of the strategy; budgets in shares of a whole training
     seed: int,  # of the strategy; of weights and pictures as well
     trainings: float,  # that may be spent, in whole ones
@@ -110,13 +107,13 @@ def searched(
     data_root: str = '',
 ):
     "Search by validation CC among networks that are trained alone. ValueError: an unknown strategy, other data."
-    if strategy not in SEARCHES:
-        raise ValueError(f'unknown strategy {strategy!r}: choose one of {", ".join(SEARCHES)}')
+    if strategy not in CONTENDERS:
+        raise ValueError(f'unknown strategy {strategy!r}: choose one of {", ".join(CONTENDERS)}')
     chosen, whole = settings_of(settings), SearchSpace.from_dict(space)
     train, val, test = parts_of(dataset, edition, chosen.size, data_root)
     alone = TrainedAlone(whole, train, val, chosen, folder / 'trained', encoder, seed)
     cost = Pricer(whole, chosen.size).macs
-    seeker = SEARCHES[strategy](whole, seed=seed, constraint=AtMost(cost, max_macs, 'MACs'), **options)
+    seeker = CONTENDERS[strategy](whole, seed=seed, constraint=AtMost(cost, max_macs, 'MACs'), **options)
     evaluator = lambda trial: alone(replace(trial, budget=round(trial.budget * chosen.epochs, 6)))
     trials = search(seeker, evaluator, trainings, storage=folder / 'study.jsonl')
     done = trials[trials.state == 'done']
