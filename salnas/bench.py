@@ -46,16 +46,18 @@ COSTS = 'MACs', 'parameters', 'latency'  # of a network; latency in ms
 class Bench:
     """A table of trained networks. `archs` lists them, `space` holds exactly those, `about` tells how it was made.
 
-    `metrics` are the names of what was measured after each of the `epochs`, `scores` of what needs no training."""
+    `metrics` are the names of what was measured after each of the `epochs`, `scores` of what needs no training and
+    all networks have, `ratings` of what some have: other, smaller trainings."""
 
     def __init__(
         self,
-        about: Mapping,  # space, metrics, scores (names), and whatever else is known: JSON
-        arrays: Mapping[str, np.ndarray],  # genes, MACs, parameters, latency, scores, network, seed, val, ...
+        about: Mapping,  # space, metrics, scores, maybe ratings (names), and whatever else is known: JSON
+        arrays: Mapping[str, np.ndarray],  # genes, MACs, parameters, latency, scores, network, seed, val, ...; ratings
     ):
         self.about, self.arrays = dict(about), dict(arrays)
         self.space = SearchSpace.from_dict(about['space'])
         self.metrics, self.scores = tuple(about['metrics']), tuple(about['scores'])
+        self.ratings = tuple(about.get('ratings', ()))  # NaN where a network has none
         self.archs = [self.space.arch(values) for values in arrays['genes'].tolist()]
         self._index = {arch: i for i, arch in enumerate(self.archs)}
         self._trainings = [np.flatnonzero(arrays['network'] == i) for i in range(len(self.archs))]
@@ -64,6 +66,7 @@ class Bench:
             seed=(r,), best=(r,), loss=(r, self.epochs), seconds=(r, self.epochs), test=(r, len(self.metrics))
         )
         shapes |= dict.fromkeys(COSTS, (len(self.archs),)) | {'scores': (len(self.archs), len(self.scores))}
+        shapes |= {'ratings': (len(self.archs), len(self.ratings))} if self.ratings else {}
         if m != len(self.metrics) or (odd := [k for k, v in shapes.items() if arrays[k].shape != v]):
             raise ValueError(f'the arrays do not fit together: {odd if m == len(self.metrics) else "val"}')
         for array in self.arrays.values():
@@ -82,20 +85,23 @@ class Bench:
     def query(self, arch: Arch) -> dict:
         """All that is known of one network; ValueError when the table does not hold it.
 
-        `val` and `test` have an array per metric: (trainings, epochs) and (trainings,), in the order of `seeds`."""
+        `val` and `test` have an array per metric: (trainings, epochs) and (trainings,), in the order of `seeds`.
+        `ratings` has those that the network has."""
         i, rows = self._find(arch)
         of = {k: dict(zip(self.metrics, np.moveaxis(self.arrays[k][rows], -1, 0))) for k in ('val', 'test')}
         of |= {k: self.arrays[k][rows] for k in ('best', 'loss', 'seconds')}
         costs = {k: self.arrays[k][i].item() for k in COSTS}
         scores = dict(zip(self.scores, self.arrays['scores'][i].tolist()))
-        return {'arch': arch, **costs, 'scores': scores, 'seeds': self.arrays['seed'][rows].tolist(), **of}
+        ratings = zip(self.ratings, self.arrays['ratings'][i].tolist()) if self.ratings else ()
+        of |= {'seeds': self.arrays['seed'][rows].tolist(), 'ratings': {k: r for k, r in ratings if not np.isnan(r)}}
+        return {'arch': arch, **costs, 'scores': scores, **of}
 
     __getitem__ = query
 
     def value(
         self,
         arch: Arch,
-        name: str,  # a metric, of the validation part; or a cost or score, of the network
+        name: str,  # a metric, of the validation part; or a cost, score or rating, of the network
         epoch: int | None = None,  # after which; None: the last
         seed: int | None = 0,  # of the training; None: the mean over those there are
     ) -> float:
@@ -105,8 +111,15 @@ class Bench:
             return self.arrays[name][i].item()
         if name in self.scores:
             return self.arrays['scores'][i, self.scores.index(name)].item()
+        if name in self.ratings:
+            of_all = self.arrays['ratings'][:, self.ratings.index(name)]
+            if np.isnan(of_all[i]):
+                there = np.isfinite(of_all).sum()
+                raise ValueError(f'the table has no {name!r} of {arch}: {there} of {len(self)} networks have one')
+            return of_all[i].item()
         if name not in self.metrics:
-            raise ValueError(f'no {name!r} in the table: choose of {", ".join((*self.metrics, *COSTS, *self.scores))}')
+            known = *self.metrics, *COSTS, *self.scores, *self.ratings
+            raise ValueError(f'no {name!r} in the table: choose of {", ".join(known)}')
         epoch = self.epochs if epoch is None else epoch
         if epoch not in range(1, self.epochs + 1):
             raise ValueError(f'the table has scores after each of the epochs 1 to {self.epochs}, none after {epoch}')
@@ -117,12 +130,13 @@ class Bench:
         return self.arrays['val'][rows, epoch - 1, self.metrics.index(name)].mean(dtype=float).item()
 
     def table(self) -> pd.DataFrame:  # a row per training
-        "Genes that vary, costs, scores, seed, and per metric the last validation score ('val CC') and 'test CC'."
+        "Genes that vary, costs, scores, ratings, seed, and of each metric the last 'val CC' and 'test CC'."
         network, genes = self.arrays['network'], self.space.genes.items()
         free = [i for i, (_, gene) in enumerate(genes) if len(gene) > 1]
         columns = {list(self.space.genes)[i]: self.arrays['genes'][network, i] for i in free}
         columns |= {k: self.arrays[k][network] for k in COSTS}
         columns |= dict(zip(self.scores, self.arrays['scores'][network].T))
+        columns |= dict(zip(self.ratings, self.arrays['ratings'][network].T)) if self.ratings else {}
         columns |= {'network': network, 'seed': self.arrays['seed'], 'seconds': self.arrays['seconds'][:, -1]}
         for k, values in (('val', self.arrays['val'][:, -1]), ('test', self.arrays['test'])):
             columns |= {f'{k} {m}': v for m, v in zip(self.metrics, values.T)}

@@ -177,6 +177,7 @@ def gathered(
     trainings: Iterable[Path],  # folders of `trained`
     scores: Iterable[Path],  # folders of `rated` and `contrasted`
     timing: Path,  # folder of `timed`
+    ratings: Path | None = None,  # a file with lines of arch, ratings (of some networks) and trained_at (commits)
     **facts,  # what else the table says of itself
 ) -> tuple[dict, dict]:  # what `save_bench` takes
     "The table of a whole space from its runs' files; ValueError when a network has no training, score or latency."
@@ -207,6 +208,8 @@ def gathered(
     arrays |= {k: [line[k] for line in lines] for k in ('seed', 'best', 'loss', 'seconds')}
     arrays['val'] = [np.array([line['val'][m] for m in metrics]).T for line in lines]
     arrays['test'] = [[line['test'][m] for m in metrics] for line in lines]
+    commits, rating_names, of_some = _ratings(ratings, archs)
+    arrays |= {'ratings': of_some} if rating_names else {}
     arrays = {k: np.array(v, dtype=DTYPES.get(k)) for k, v in arrays.items()}
     made = sorted(map(_about, trainings), key=lambda p: p['date'])
     of_table = made[-1] | dict(
@@ -214,8 +217,20 @@ def gathered(
     )
     of_table['began'] = made[0]['date']
     about = dict(space=space.to_dict(), metrics=metrics, scores=names, size=list(size), **facts, provenance=of_table)
+    if rating_names:
+        about['ratings'] = rating_names
+        of_table['ratings'] = commits
     about['score_seconds'] = {name: float(np.mean(seconds)) for name, seconds in rating_seconds.items()}
     return about, arrays
+
+
+def _ratings(file, archs):
+    "Commits of the trainings, names, and what `gathered` was given of some networks: (networks, names), else NaN."
+    lines = lines_of(file) if file else []
+    of = {Arch.from_dict(line['arch']): line['ratings'] for line in lines}
+    names = list(dict.fromkeys(name for values in of.values() for name in values))
+    commits = sorted({commit for line in lines for commit in line['trained_at']})
+    return commits, names, [[of.get(a, {}).get(name, np.nan) for name in names] for a in archs]
 
 
 def _about(folder):
@@ -226,7 +241,7 @@ def _with(known, name):
     return [arch for arch, values in known.items() if name in values]
 
 
-DTYPES = {k: 'float32' for k in ('val', 'test', 'loss', 'seconds', 'latency')} | {
+DTYPES = {k: 'float32' for k in ('val', 'test', 'loss', 'seconds', 'latency', 'ratings')} | {
     k: 'int16' for k in ('genes', 'network')
 }
 
