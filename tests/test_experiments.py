@@ -120,6 +120,7 @@ def test_identities_are_those_that_the_results_tell(tmp_path):
         count += 1
     later = {
         'deserved',
+        'dna',
         'elsewhere',
         'baselines',
         'bench',
