@@ -28,10 +28,6 @@ __all__ = ['COLOURS', 'prepared', 'as_density', 'photo_batches', 'SaliencyModel'
            'frames', 'png_bytes', 'predict_command', 'PACKAGED', 'PRETRAINED', 'proportions_kept', 'read_model',
            'write_model']
 
-# %% ../nbs/12_predict.ipynb #667efab9
-_all_ = ['LARGEST', 'read_photo', 'frames', 'png_bytes', 'predict_command']  # of other rooms
-_all_ += ['PACKAGED', 'PRETRAINED', 'proportions_kept', 'read_model', 'write_model']
-
 # %% ../nbs/12_predict.ipynb #6f8a21a2
 def prepared(
     photo: np.ndarray,  # (h,w,3) uint8
@@ -202,6 +198,10 @@ def overlay(
     grey = Image.fromarray(photo).convert('RGB', tuple(mixed.ravel()))
     weight = level.point([round(255 * strength * (k / 255) ** 0.5) for k in range(256)])
     return np.array(Image.composite(colour.convert('RGB'), grey, weight))
+
+# %% ../nbs/12_predict.ipynb #667efab9
+_all_ = ['LARGEST', 'read_photo', 'frames', 'png_bytes', 'predict_command']  # of other rooms
+_all_ += ['PACKAGED', 'PRETRAINED', 'proportions_kept', 'read_model', 'write_model']
 
 # %% ../nbs/12_predict.ipynb #89da7daf
 def __getattr__(name):
