@@ -6,97 +6,27 @@
 from __future__ import annotations
 import copy
 import importlib
-import io
-import json
-import struct
-import warnings
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 import torch
-from PIL import Image, ImageSequence
+from PIL import Image
 from torch.nn import functional as F
 
-import salnas
 from .allocator import keep_pages
 from .devices import named_device
 from .exports import Agreement, to_onnx, to_openvino
-from .files import write_atomically
-from .pictures import LARGEST, Transform, fitted_size, naming_errors, read_photo, to_rgb  # noqa: F401
+from .model_files import PACKAGED, PRETRAINED, proportions_kept, read_model, write_model
+from .pictures import LARGEST, Transform, frames, png_bytes, read_photo  # noqa: F401
 from .runtimes import check_runtime, runner
 from .supernet import Subnet
-from .training import load_checkpoint, save_checkpoint
 
 # %% auto #0
-__all__ = ['PACKAGED', 'PRETRAINED', 'COLOURS', 'proportions_kept', 'read_model', 'write_model', 'prepared', 'as_density',
-           'photo_batches', 'SaliencyModel', 'map_image', 'overlay', 'png_bytes', 'frames', 'LARGEST', 'read_photo',
-           'predict_command']
-
-# %% ../nbs/12_predict.ipynb #667efab9
-_all_ = ['LARGEST', 'read_photo', 'predict_command']
-
-# %% ../nbs/12_predict.ipynb #1615589e
-PACKAGED = {p.stem: p for p in sorted(Path(salnas.__file__).with_name('weights').glob('*.safetensors'))}  # by name
-PRETRAINED = Path(salnas.__file__).with_name('weights') / 'm.safetensors'  # the one that is meant without a name
-
-
-def proportions_kept(
-    net: Subnet,
-) -> Transform:
-    "How pictures were read before checkpoints said it: in their proportions, the long side the network's resolution."
-    statistics = {k: getattr(net, k).tolist() for k in ('mean', 'std')}
-    return Transform(fitted_size((3, 4), net.arch.resolution), keep_aspect=True, **statistics)
-
-# %% ../nbs/12_predict.ipynb #af22688c
-def read_model(
-    path: Path,  # a checkpoint of one network; its card lies beside it as .json, if it has one
-) -> tuple[Subnet, dict]:
-    "Network and card of a checkpoint. FileNotFoundError, or ValueError for what is no network of ours, or several."
-    if not path.is_file():
-        raise FileNotFoundError(f'there is no model at {path}: give a checkpoint, or one of {", ".join(PACKAGED)}')
-    net = load_checkpoint(path)
-    if not isinstance(net, Subnet):
-        raise ValueError(f'{path} holds a supernet: save one network of it, calibrated(supernet, train, arch)')
-    if net.transform is None:
-        warnings.warn(
-            f'{path} is of an older kind that does not say how its pictures were prepared: they keep their '
-            f'proportions, the long side is {net.arch.resolution} pixels'
-        )
-    card = path.with_suffix('.json')
-    try:
-        return net, json.loads(card.read_text(encoding='utf-8')) if card.is_file() else {}
-    except ValueError as e:
-        raise ValueError(f'{card} is no JSON, so it cannot be the card of {path.name}: mend it or remove it') from e
-
-
-def write_model(
-    net: Subnet,  # it is left as it is
-    card: dict,  # where it comes from; empty: it has none
-    path: str | Path,  # .safetensors; the card goes beside it as .json
-    precision: str = 'fp16',  # of the stored weights: 'fp16' or 'fp32'
-):
-    """Write a network and its card, each atomically.
-
-    ValueError for another precision, or weights too large for fp16; FileExistsError when the network has no card and
-    another file lies where it would be."""
-    beside = Path(path).with_suffix('.json')
-    if not card and beside.exists():
-        raise FileExistsError(f'{beside} would be taken for its card: remove that file, or give the network a card')
-    if precision not in ('fp16', 'fp32'):
-        raise ValueError(f"precision must be 'fp16' or 'fp32', got {precision!r}")
-    net = copy.deepcopy(net)
-    if precision == 'fp16':
-        net = net.half()
-        bad = [k for k, v in net.state_dict().items() if not torch.isfinite(v).all()]
-        if bad:
-            raise ValueError(f'{bad[0]} does not fit into half precision: save as fp32')
-    save_checkpoint(net, path)
-    if card:
-        text = json.dumps(card, indent=1, ensure_ascii=False) + '\n'
-        write_atomically(beside, text.encode())
+__all__ = ['COLOURS', 'prepared', 'as_density', 'photo_batches', 'SaliencyModel', 'map_image', 'overlay', 'LARGEST', 'read_photo',
+           'frames', 'png_bytes', 'predict_command', 'PACKAGED', 'PRETRAINED', 'proportions_kept', 'read_model',
+           'write_model']
 
 # %% ../nbs/12_predict.ipynb #6f8a21a2
 def prepared(
@@ -269,42 +199,9 @@ def overlay(
     weight = level.point([round(255 * strength * (k / 255) ** 0.5) for k in range(256)])
     return np.array(Image.composite(colour.convert('RGB'), grey, weight))
 
-# %% ../nbs/12_predict.ipynb #64ffb46d
-def png_bytes(
-    pixels: np.ndarray,  # (h,w) or (h,w,3) uint8
-) -> bytes:
-    "A PNG file, made quickly: each row as the difference to the one above, coded by Huffman's code alone."
-    rows = pixels.reshape(len(pixels), -1)
-    filtered = np.full((len(rows), 1 + rows.shape[1]), 2, np.uint8)  # 2 in front of a row names that filter
-    filtered[0, 1:] = rows[0]
-    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
-    packer = zlib.compressobj(1, strategy=zlib.Z_HUFFMAN_ONLY)
-    data = packer.compress(filtered) + packer.flush()
-    colour = 0 if pixels.ndim == 2 else 2
-    header = struct.pack('>IIBBBBB', *pixels.shape[1::-1], 8, colour, 0, 0, 0)
-    chunks = ((b'IHDR', header), (b'IDAT', data), (b'IEND', b''))
-    whole = [struct.pack('>I', len(d)) + k + d + struct.pack('>I', zlib.crc32(k + d)) for k, d in chunks]
-    return b'\x89PNG\r\n\x1a\n' + b''.join(whole)
-
-# %% ../nbs/12_predict.ipynb #b3081534
-def frames(
-    path: str | Path,  # GIF, WebP or APNG; any video if PyAV is installed (pip install av)
-) -> Iterator[np.ndarray]:  # (h,w,3) uint8
-    "The frames of an animation or a video, one at a time. A ValueError, or FileNotFoundError, names a bad file."
-    path = Path(path)
-    reading = naming_errors(str(path), 'video', 'GIF or MP4')
-    if path.suffix.lower() in ('.gif', '.webp', '.png', '.apng'):
-        with reading, Image.open(path) as im:
-            for frame in ImageSequence.Iterator(im):
-                yield np.array(to_rgb(frame.copy()))
-        return
-    try:
-        import av
-    except ImportError as e:
-        raise ImportError(f'{path.suffix} needs PyAV: pip install av') from e
-    with reading, av.open(str(path)) as video:
-        for frame in video.decode(video=0):
-            yield frame.to_ndarray(format='rgb24')
+# %% ../nbs/12_predict.ipynb #667efab9
+_all_ = ['LARGEST', 'read_photo', 'frames', 'png_bytes', 'predict_command']  # of other rooms
+_all_ += ['PACKAGED', 'PRETRAINED', 'proportions_kept', 'read_model', 'write_model']
 
 # %% ../nbs/12_predict.ipynb #89da7daf
 def __getattr__(name):
