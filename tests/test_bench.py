@@ -28,7 +28,11 @@ def test_it_is_whole_and_small():
     assert {'CC', 'NSS', 'KLD', 'SIM', 'AUC'} <= set(bench.metrics) and {'synflow', 'jacob_cov', 'naswot'} <= set(
         bench.scores
     )
-    assert all(np.isfinite(a).all() for a in bench.arrays.values())
+    assert all(np.isfinite(a).all() for name, a in bench.arrays.items() if name != 'ratings')
+    of_some = np.isfinite(bench.arrays['ratings'])
+    cells = [i for i, name in enumerate(bench.ratings) if name.startswith('c')]
+    assert len(cells) == 8 and all((of_some[:, i] == [len(s) == 3 for s in seeds]).all() for i in cells)
+    assert of_some[:, bench.ratings.index("DNA's sum")].all() and bench.about['provenance']['ratings']
     assert BENCH.stat().st_size < 5e6 and bench.about['provenance']['trained_at']
     began = time.perf_counter()
     for arch in bench.archs:
