@@ -18,7 +18,11 @@ def test_wheel_and_sdist_hold_what_comes_along_and_the_sdist_makes_the_same_whee
         build = [sys.executable, 'setup.py', '-q', kind, '-d', tmp_path / 'out']
         subprocess.run(list(map(str, build)), cwd=tree, check=True, capture_output=True)
     [wheel], [sdist] = (tmp_path / 'out').glob('*.whl'), (tmp_path / 'out').glob('*.tar.gz')
-    along = {f'salnas/{d}/{f.name}' for d in ('weights', 'osie', 'supernets', 'tables') for f in (ROOT / 'salnas' / d).iterdir()}
+    along = {
+        f'salnas/{d}/{f.name}'
+        for d in ('weights', 'osie', 'supernets', 'tables')
+        for f in (ROOT / 'salnas' / d).iterdir()
+    }
     assert {'salnas/osie/LICENSE', 'salnas/osie/fixations.npz'} <= along
     assert {'salnas/weights/m.safetensors', 'salnas/supernets/lite.safetensors'} <= along
     assert along <= set(zipfile.ZipFile(wheel).namelist())
