@@ -121,8 +121,10 @@ def test_identities_are_those_that_the_results_tell(tmp_path):
     later = {
         'deserved',
         'dna',
+        'econas',
         'nas_cost',
         'ranking',
+        'realtime',
         'relaxed',
         'elsewhere',
         'baselines',
