@@ -87,7 +87,7 @@ def _older_rule(run):
     "Since a sample calibrates, results say when they were scored, and studies what calibrates, or their sets."
     told = [json.loads(p.read_text(encoding='utf-8'))['provenance'] for p in run.rglob('result.json')]
     firsts = [p.read_text(encoding='utf-8').partition('\n')[0] for p in run.rglob('study.jsonl')]
-    heads = [json.loads(line)['header']['about'] for line in firsts if line]
+    heads = [json.loads(line)['header'].get('about', {}) for line in firsts if line]
     old = any('scored_at' not in p for p in told)
     old |= any('calibration' in h and not h.keys() & {'calibration images', 'sets'} for h in heads)
     return 'batch norm calibrated on the first training pictures; today on a sample of all' if old else ''
