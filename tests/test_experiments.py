@@ -122,7 +122,6 @@ def test_identities_are_those_that_the_results_tell(tmp_path):
         'deserved',
         'dna',
         'econas',
-        'nas_cost',
         'ranking',
         'realtime',
         'relaxed',
