@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ class Claim:
     text: str
     paper: str  # what the paper says, and where; 'unknown' for numbers that could not be recovered
     folder: str  # under results/
-    row: str  # with its network: 'self-kd, largest'
+    row: str  # with its network: 'self-kd, largest'; 'random *' is the mean of all rows that begin so
     base: str = ''  # likewise; '': the score itself is compared with `least`
     dataset: str = 'osie'
     metric: str = 'CC'
@@ -70,16 +71,17 @@ def evidence(
 
 def _runs(claim, lines, row):
     "The results that a claim is about."
-    of = (lines.row == row) & (lines.dataset == claim.dataset)
+    of = lines.row.map(lambda name: fnmatchcase(name, row)) & (lines.dataset == claim.dataset)
     return lines[of & (lines.profile == claim.profile)] if claim.profile else lines[of]
 
 
 def _of_pictures(claim, lines):
     "(seeds, pictures, 1) differences, or None."
-    of = lambda row: _runs(claim, lines, row)
-    if of(claim.row).empty or (claim.base and of(claim.base).empty):
+    sides = {row: _runs(claim, lines, row) for row in (claim.row, claim.base) if row}
+    if any(side.empty for side in sides.values()):
         return None
-    scores = report.read_scores(pd.concat([of(claim.row), of(claim.base)] if claim.base else [of(claim.row)]))
+    scores = {row: report.read_scores(side) for row, side in sides.items()}
+    scores = {row: report.mean_of(of, of) for row, of in scores.items()}
     scores = {row: {s: table[[claim.metric]] for s, table in of.items()} for row, of in scores.items()}
     if not claim.base:
         return np.stack([table.to_numpy() for table in scores[claim.row].values()])
@@ -241,6 +243,34 @@ CLAIMS = (
     ),
     *(
         Claim(
+            f'The network found for {budget} is better than random networks of its MACs, by more than .005',
+            _HERE,
+            'deserved',
+            f'{budget} found, *',
+            f'{budget} random *',
+            least=0.005,
+        )
+        for budget in ('s', 'm')
+    ),
+    *(
+        Claim(
+            f"DNA: the network found for {share} of the largest one's MACs beats random ones of its MACs",
+            _HERE,
+            'dna',
+            f'{share} found, *',
+            f'{share} random *',
+        )
+        for share in ('half', 'three quarters')
+    ),
+    Claim(
+        'PocketNet: its differentiable search finds better networks than random ones of their MACs and widths',
+        _HERE,
+        'relaxed',
+        'search * found, *',
+        'search * random *',
+    ),
+    *(
+        Claim(
             f'One viewer tells more about others than BMS with the centre bias, {dataset}',
             _HERE,
             'baselines',
@@ -278,9 +308,11 @@ def setting(
         return ''
     run = json.loads((of.folder.iloc[0] / 'result.json').read_text(encoding='utf-8'))
     known = run['parameters']
+    space = known.get('space', '')
+    space = space['name'] if isinstance(space, dict) else space
     size = 'x'.join(map(str, known.get('size', ())))
     epochs = f'{known["epochs"]} epochs' if known.get('epochs') else ''
-    return ', '.join(filter(None, (run['profile'], known.get('space', ''), size, epochs)))
+    return ', '.join(filter(None, (run['profile'], space, size, epochs)))
 
 
 def measured(
