@@ -121,8 +121,13 @@ def test_identities_are_those_that_the_results_tell(tmp_path):
     later = {
         'deserved',
         'dna',
+        'dynamic_ablation',
         'econas',
+        'generalisation',
+        'loss_ablation',
         'ranking',
+        'seven_datasets',
+        'supernet',
         'realtime',
         'relaxed',
         'elsewhere',
