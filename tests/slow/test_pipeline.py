@@ -84,6 +84,15 @@ def test_a_second_call_makes_nothing_anew(whole):
     assert {p: p.stat().st_mtime_ns for p in before} == before
 
 
+def test_results_without_weights_are_enough_for_the_tables(whole):
+    "As in a clean clone, where finished results are committed and weights are not."
+    folder, notebook = whole
+    where = small(folder) | {'runs_dir': str(folder / 'no weights')}
+    again = papermill('pipeline.ipynb', folder / 'tables.ipynb', *options(**where))
+    assert 'net.safetensors is not here: finished results come along' in printed(again)
+    assert not list((folder / 'no weights').rglob('*.safetensors'))
+
+
 def test_the_four_commands_do_the_same(whole):
     "They are taken from the page as they stand there, and end at the notebook's weights."
     folder, notebook = whole
