@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import io
+import hashlib
 import json
 import zlib
 from collections.abc import Mapping, Sequence
@@ -74,6 +75,15 @@ class Bench:
 
     def __len__(self):
         return len(self.archs)
+
+    @property
+    def fingerprint(self) -> str:
+        "SHA-256 of all arrays but the ratings, which a later edition may add: what is found in a table belongs to it."
+        found = hashlib.sha256()
+        for name in sorted(self.arrays.keys() - {'ratings'}):
+            array = np.ascontiguousarray(self.arrays[name])
+            found.update(f'{name} {array.dtype.str} {array.shape}'.encode() + array.tobytes())
+        return found.hexdigest()
 
     def _find(self, arch):
         "Its number, and its trainings."

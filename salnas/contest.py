@@ -20,7 +20,7 @@ from .files import write_json
 from .progressive import Surrogate, encode_shared
 from .proxies import HierarchicalProxySearch
 from .provenance import provenance
-from .recipes import STRATEGIES, file_hash
+from .recipes import STRATEGIES
 from .space import Arch
 from .strategy import AtMost, Strategy, hypervolume, rank_correlation
 from .studies import search
@@ -137,12 +137,15 @@ def walked(
     trainings: int,  # see `walk`
     options: dict,  # see `contender`
     objectives: dict | str,
-    table_sha256: str,  # of the table's file, or its first digits
-    table: str,  # path of that file
+    fingerprint: str,  # of the table, or its first digits
+    table: str,  # path of its file
 ):
-    "Walks of one strategy through a table."
-    file_hash(table, table_sha256)
+    "Walks of one strategy through a table; ValueError: that is another table."
     bench, found = load_bench(table), []
+    if not bench.fingerprint.startswith(fingerprint):
+        raise ValueError(
+            f'{table} is another table: its fingerprint is {bench.fingerprint[:16]}, expected was {fingerprint}'
+        )
     for seed in range(seeds):
         strategy_of_seed = contender(bench, strategy, seed, objectives, **options)
         rows = walk(bench, strategy_of_seed, trainings)

@@ -67,3 +67,12 @@ print(bench.evaluator(epochs=bench.epochs).names, len(bench.table()))
 """
     done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@made
+def test_committed_walks_are_of_the_table_that_comes_along():
+    of_table = load_bench().fingerprint
+    files = list((RESULTS.parent / 'search_strategies').glob('*/run.json'))
+    asked = {json.loads(f.read_text())['identity']['fingerprint'] for f in files}
+    assert len(files) == 18 and asked == {of_table[:16]}
+    assert (RESULTS.parent / f'search_strategies/predictions-{of_table[:8]}.csv').is_file()
