@@ -16,7 +16,8 @@ import pandas as pd
 from . import report, rivals
 
 # %% auto #0
-__all__ = ['VERDICTS', 'PAPER', 'CLAIMS', 'Claim', 'scored', 'evidence', 'verdict', 'judged', 'setting', 'measured']
+__all__ = ['VERDICTS', 'LOWER_IS_BETTER', 'PAPER', 'CLAIMS', 'Claim', 'scored', 'evidence', 'verdict', 'judged', 'setting',
+           'measured']
 
 # %% ../nbs/workshop/claims.ipynb #9c39e197
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ def _of_table(claim, file):
 
 # %% ../nbs/workshop/claims.ipynb #9abc6bd8
 VERDICTS = 'holds', 'does not hold', 'cannot be told', 'no run'
+LOWER_IS_BETTER = {*report.LOWER_IS_BETTER, 'regret'}
 
 
 def verdict(
@@ -208,6 +210,52 @@ CLAIMS = (
         metric='hypervolume',
         table='equal_budget.csv',
     ),
+    *(
+        Claim(
+            f'On the table of true scores {name} beats random search after 64 trainings',
+            _SEARCH if name == 'evolution' else _HERE,
+            'search_strategies',
+            strategy,
+            'random',
+            metric='regret',
+            table='seeds.csv',
+        )
+        for name, strategy in (
+            ('evolution', 'evolution'),
+            ('NSGA-II', 'nsga2'),
+            ('TPE (CSNAS)', 'tpe'),
+            ('progressive search (PNAS)', 'progressive'),
+            ('hierarchical evolution (EcoNAS)', 'hierarchical'),
+            ('blockwise search (DNA)', 'blockwise'),
+        )
+    ),
+    Claim(
+        'Early exit of a population (EEEA-Net) fills more below its limit than evolution without, at equal evaluations',
+        _HERE,
+        'search_strategies',
+        'with early exit',
+        'without early exit',
+        metric='hypervolume',
+        table='seeds.csv',
+    ),
+    Claim(
+        "A supernet's weights, calibrated, order networks better than counting MACs",
+        _HERE,
+        'ranking',
+        'sandwich, calibrated',
+        'MACs',
+        metric='tau',
+        table='seeds.csv',
+    ),
+    Claim(
+        '... and better than as the supernet left them',
+        _HERE,
+        'ranking',
+        'sandwich, calibrated',
+        'sandwich, not calibrated',
+        metric='tau',
+        table='seeds.csv',
+    ),
     Claim(
         'The found network, trained further, beats the smallest one',
         _SEARCH,
@@ -291,7 +339,7 @@ def judged(
     lines, of = [], {folder: scored(results, folder) for folder in {c.folder for c in claims}}
     for claim in claims:
         found = evidence(claim, results, of[claim.folder])
-        less = claim.metric in report.LOWER_IS_BETTER
+        less = claim.metric in LOWER_IS_BETTER
         files = f'[{claim.folder}]({claim.folder})' if found else ''
         told = verdict(found, claim.least, less)
         said = dict(claim=claim.text, paper=claim.paper, measured=measured(claim, found), verdict=told)
