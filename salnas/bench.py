@@ -78,9 +78,12 @@ class Bench:
 
     @property
     def fingerprint(self) -> str:
-        "SHA-256 of all arrays but the ratings, which a later edition may add: what is found in a table belongs to it."
-        found = hashlib.sha256()
-        for name in sorted(self.arrays.keys() - {'ratings'}):
+        """SHA-256 of space, names, scores and costs: what was found in a table belongs to it.
+
+        Ratings, which an edition may add, and what a clock measured do not count."""
+        names = [self.space.to_dict(), self.metrics, self.scores]
+        found = hashlib.sha256(json.dumps(names, sort_keys=True).encode())
+        for name in sorted(self.arrays.keys() - {'ratings', 'latency', 'seconds'}):
             array = np.ascontiguousarray(self.arrays[name])
             found.update(f'{name} {array.dtype.str} {array.shape}'.encode() + array.tobytes())
         return found.hexdigest()

@@ -137,12 +137,12 @@ def walked(
     trainings: int,  # see `walk`
     options: dict,  # see `contender`
     objectives: dict | str,
-    fingerprint: str,  # of the table, or its first digits
+    fingerprint: str,  # of the table, or its first eight digits or more
     table: str,  # path of its file
 ):
     "Walks of one strategy through a table; ValueError: that is another table."
     bench, found = load_bench(table), []
-    if not bench.fingerprint.startswith(fingerprint):
+    if len(fingerprint) < 8 or not bench.fingerprint.startswith(fingerprint):
         raise ValueError(
             f'{table} is another table: its fingerprint is {bench.fingerprint[:16]}, expected was {fingerprint}'
         )

@@ -244,6 +244,7 @@ def figures(
 
 BRACKETS = (
     'Brackets: 95% bootstrap interval over seeds and pictures; t: t-interval over seeds. '
+    'Where a row is a pattern (`*`), the interval is about the mean of those networks, and knows no others. '
     'No interval is corrected for the number of claims.'
 )
 

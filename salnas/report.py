@@ -102,9 +102,13 @@ def mean_of(
     scores: dict,  # of `read_scores`
     rows: Iterable[str],
 ) -> dict[int, pd.DataFrame]:  # seed: pictures x metrics, as a row of `scores`; empty where a row is missing
-    "The mean of several rows, picture by picture, of the seeds that all of them have: one opponent made of several."
+    """The mean of several rows, picture by picture, of the seeds that all of them have: one opponent made of several.
+
+    Rows that were scored on different pictures: ValueError."""
     parts = [scores.get(row, {}) for row in rows]
     common = set.intersection(*map(set, parts)) if parts else set()
+    if any(not part[s].index.equals(parts[0][s].index) for s in common for part in parts):
+        raise ValueError('these rows were scored on different pictures: they have no mean')
     return {s: sum(part[s] for part in parts) / len(parts) for s in sorted(common)}
 
 # %% ../nbs/14_report.ipynb #000a0296
@@ -183,7 +187,7 @@ def intervals(
     return pd.DataFrame(table).T
 
 # %% ../nbs/14_report.ipynb #360f8703
-LOWER_IS_BETTER = ('KLD',)
+LOWER_IS_BETTER = ('KLD', 'regret')
 
 
 def forest(

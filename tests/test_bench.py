@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from salnas.bench import BENCH, bench_space, load_bench
+from salnas.contest import contender, walk, walks_of
 from salnas.neighbours import every_arch
 from salnas.space import Arch
 
@@ -71,8 +72,9 @@ print(bench.evaluator(epochs=bench.epochs).names, len(bench.table()))
 
 @made
 def test_committed_walks_are_of_the_table_that_comes_along():
-    of_table = load_bench().fingerprint
-    files = list((RESULTS.parent / 'search_strategies').glob('*/run.json'))
-    asked = {json.loads(f.read_text())['identity']['fingerprint'] for f in files}
-    assert len(files) == 18 and asked == {of_table[:16]}
-    assert (RESULTS.parent / f'search_strategies/predictions-{of_table[:8]}.csv').is_file()
+    bench, walks = load_bench(), RESULTS.parent / 'search_strategies'
+    asked = {json.loads(f.read_text())['identity']['fingerprint'] for f in walks.glob('*/run.json')}
+    assert asked == {bench.fingerprint[:16]}
+    assert (walks / f'predictions-{bench.fingerprint[:8]}.csv').is_file()
+    kept = walks_of(walks / 'random')[0]
+    assert walk(bench, contender(bench, 'random', 0, max_macs=0.5), 64).equals(kept)
