@@ -173,7 +173,7 @@ def as_markdown(
     parts, blocks = [], list(blocks)
     for block, after in zip(blocks, [*blocks[1:], None]):
         if isinstance(block, pd.DataFrame):
-            shown = block.fillna('').map(lambda v: ' '.join(str(v).replace('|', '\\|').split()))
+            shown = block.astype(object).fillna('').map(lambda v: ' '.join(str(v).replace('|', '\\|').split()))
             parts.append(report.markdown(shown))
         elif isinstance(block, str) and not isinstance(after, plt.Figure):
             parts.append(block)
@@ -219,7 +219,7 @@ def _inline(text):
 def _html_table(table):
     line = lambda cells, tag: '<tr>' + ''.join(f'<{tag}>{_inline(c)}</{tag}>' for c in cells) + '</tr>'
     rows = [line([table.index.name or '', *table.columns], 'th')]
-    rows += [line([index, *cells], 'td') for index, cells in zip(table.index, table.fillna('').to_numpy())]
+    rows += [line([index, *cells], 'td') for index, cells in zip(table.index, table.astype(object).fillna('').to_numpy())]
     return '<table>' + '\n'.join(rows) + '</table>'
 
 # %% ../nbs/workshop/pages.ipynb #1b0337e5
