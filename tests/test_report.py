@@ -1,6 +1,8 @@
 "Tables from files: what is refused, what older files say, and figures that can be checked by hand."
 
 import json
+import re
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -101,3 +103,14 @@ def test_two_results_of_one_row_and_seed_are_refused(folder):
 def test_markdown_has_a_head_and_a_line_per_row():
     table = pd.DataFrame({'CC': ['0.5 ± 0.1']}, index=['none'])
     assert report.markdown(table, 'teacher') == '| teacher | CC |\n| --- | --- |\n| none | 0.5 ± 0.1 |'
+
+
+def test_the_readme_tells_what_the_report_counts():
+    root = Path(__file__).resolve().parent.parent
+    told = re.search(r'Of (\d+) claims: (.+)\.\n', (root / 'results/REPORT.md').read_text())
+    counts = {verdict: n for n, verdict in re.findall(r'(\d+) "([^"]+)"', told[2])}
+    said = (
+        f"of {told[1]} claims, the paper's and our own, {counts['holds']} hold, {counts['does not hold']} do not, "
+        f'{counts["cannot be told"]} cannot be told from luck with these seeds, and {counts["no run"]} have no run'
+    )
+    assert said in (root / 'README.md').read_text()
