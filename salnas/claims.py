@@ -138,6 +138,9 @@ CLAIMS = (
     Claim('... also by KLD', _SELF_KD, _KD, 'self-kd, largest', 'none, largest', metric='KLD'),
     Claim('... also for the smallest network', _SELF_KD, _KD, 'self-kd, smallest', 'none, smallest'),
     Claim('... also from a warm start', _SELF_KD, 'selfkd_when', 'warm-mean, largest', 'warm-none, largest'),
+    Claim('... there by NSS', _SELF_KD, 'selfkd_when', 'warm-mean, largest', 'warm-none, largest', metric='NSS'),
+    Claim('... there the smallest', _SELF_KD, 'selfkd_when', 'warm-mean, smallest', 'warm-none, smallest'),
+    Claim('... there more than blurred labels', _HERE, 'selfkd_when', 'warm-mean, largest', 'warm-blur, largest'),
     Claim('Self-KD beats PS-KD', _TABLE, _KD, 'self-kd, largest', 'ps-kd, largest'),
     Claim('Self-KD beats PKD', _TABLE, _KD, 'self-kd, largest', 'pkd, largest'),
     Claim(

@@ -219,7 +219,8 @@ def _inline(text):
 def _html_table(table):
     line = lambda cells, tag: '<tr>' + ''.join(f'<{tag}>{_inline(c)}</{tag}>' for c in cells) + '</tr>'
     rows = [line([table.index.name or '', *table.columns], 'th')]
-    rows += [line([index, *cells], 'td') for index, cells in zip(table.index, table.astype(object).fillna('').to_numpy())]
+    filled = table.astype(object).fillna('').to_numpy()
+    rows += [line([index, *cells], 'td') for index, cells in zip(table.index, filled)]
     return '<table>' + '\n'.join(rows) + '</table>'
 
 # %% ../nbs/workshop/pages.ipynb #1b0337e5
