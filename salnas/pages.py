@@ -131,7 +131,10 @@ PAPER_TABLES = (
         'Ablation of alpha', ('salicon',), ('kd_ablation-salicon',), 'on OSIE there is one seed of most weights'
     ),
     PaperTable(
-        'Ablation of the loss', ('salicon',), ('loss_ablation-salicon',), 'one on OSIE, at a smaller scale, is prepared'
+        'Ablation of the loss',
+        ('salicon',),
+        ('loss_ablation-salicon',),
+        'one on OSIE, at a smaller scale, is in loss_ablation',
     ),
     PaperTable(
         'Fine-tuned on the six smaller sets',
