@@ -29,7 +29,8 @@ def provenance(
 ) -> dict:  # commit, versions, device, date
     """Where a result comes from: git commit, versions, device, date.
 
-    The commit ends in '-dirty' with uncommitted changes and is empty outside a checkout."""
+    The commit ends in '-dirty' with uncommitted changes, but for those that runs make under results/, and is empty
+    outside a checkout."""
     versions = {'salnas': salnas.__version__} | {p: version(p) for p in ('torch', 'torchvision', 'numpy')}
     return {
         'commit': _commit(),
@@ -48,7 +49,7 @@ def _commit():
     "The commit of the checkout that salnas is imported from, or nothing."
     if not (Path(_git('rev-parse', '--show-toplevel') or os.devnull) / 'settings.ini').is_file():
         return ''
-    dirty = _git('status', '--porcelain', '--untracked-files=no')
+    dirty = _git('status', '--porcelain', '--untracked-files=no', '--', ':/', ':(exclude,top)results')
     return _git('rev-parse', 'HEAD') + ('-dirty' if dirty else '')
 
 

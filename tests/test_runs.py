@@ -10,6 +10,7 @@ import threading
 import pytest
 
 from salnas import runs
+from salnas.provenance import provenance
 
 TOY = """
 import json, os, sys, time
@@ -127,3 +128,18 @@ def test_a_grid_names_its_precision(toy, tmp_path):
     for run in ({'precision': 'auto'}, {'stages': [{'settings': {'precision': 'auto'}}]}):
         with pytest.raises(ValueError, match="the run a has precision='auto'"):
             runs.missing_runs([{'key': 'a', 'seed': run}], toy, tmp_path)
+
+
+def test_results_of_a_grid_do_not_make_its_next_runs_dirty(tmp_path, monkeypatch):
+    "A grid rewrites committed tables while it runs; the code is still that of the commit."
+    for name in ('salnas/__init__.py', 'settings.ini', 'results/table.csv'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text('old')
+    who = '-c', 'user.name=a', '-c', 'user.email=a@b.c'
+    for command in (('init', '-q'), ('add', '.'), (*who, 'commit', '-q', '-m', 'all')):
+        subprocess.run(['git', '-C', str(tmp_path), *command], check=True)
+    monkeypatch.setattr('salnas.__file__', str(tmp_path / 'salnas/__init__.py'))
+    (tmp_path / 'results/table.csv').write_text('new')
+    assert len(provenance()['commit']) == 40
+    (tmp_path / 'settings.ini').write_text('new')
+    assert provenance()['commit'].endswith('-dirty')
