@@ -113,34 +113,13 @@ def test_a_student_begins_after_its_teacher(in_experiments, tmp_path):
 
 def test_identities_are_those_that_the_results_tell(tmp_path):
     "What the migration reads off the files is what stands beside them."
-    count = 0
+    count, migrated = 0, set()
     for folder, identity, finished in identities():
         told = json.loads((folder / 'run.json').read_text())
         assert not runs.differences(told['identity'], identity) and told['finished'] == finished
         count += 1
-    later = {
-        'deserved',
-        'dna',
-        'dynamic_ablation',
-        'econas',
-        'generalisation',
-        'loss_ablation',
-        'ranking',
-        'seven_datasets',
-        'supernet',
-        'realtime',
-        'relaxed',
-        'elsewhere',
-        'baselines',
-        'bench',
-        'decoder_stride',
-        'selfkd_when',
-        'family',
-        'pipeline',
-        'supernet-salicon',
-        'search_strategies',
-    }  # made by `runs` from the start
-    others = [p for p in (ROOT / 'results').rglob('run.json') if p.relative_to(ROOT / 'results').parts[0] not in later]
+        migrated.add(folder.relative_to(ROOT / 'results').parts[0])
+    others = [f for experiment in migrated for f in (ROOT / 'results' / experiment).rglob('run.json')]
     assert count == 55 == len(others)
 
 
