@@ -133,7 +133,7 @@ _SEARCH = f'sub-networks of the supernet are searched for the least validation l
 _HERE = 'not claimed there'
 _KD, _STRIDE = 'kd_ablation-osie', 'decoder_stride'
 
-CLAIMS = (
+_TEACHERS = (
     Claim('Self-KD beats training without a teacher', _SELF_KD, _KD, 'self-kd, largest', 'none, largest'),
     Claim('... also by KLD', _SELF_KD, _KD, 'self-kd, largest', 'none, largest', metric='KLD'),
     Claim('... also for the smallest network', _SELF_KD, _KD, 'self-kd, smallest', 'none, smallest'),
@@ -195,6 +195,10 @@ CLAIMS = (
         'alone, largest',
         least=-0.005,
     ),
+)
+
+# %% ../nbs/workshop/claims.ipynb #d93d3a06
+_STRATEGIES = (
     Claim(
         'Evolution finds a better front than random search',
         _SEARCH,
@@ -266,6 +270,10 @@ CLAIMS = (
         'found, 6 more epochs',
         'smallest, 6 more epochs',
     ),
+)
+
+# %% ../nbs/workshop/claims.ipynb #dc973224
+_NETWORKS = (
     *(
         Claim(
             f'A decoder that stops at stride 4 loses at most .005 of CC, {dataset}',
@@ -334,6 +342,7 @@ CLAIMS = (
         for dataset in ('osie', 'crowd', 'scene')
     ),
 )
+CLAIMS = *_TEACHERS, *_STRATEGIES, *_NETWORKS
 
 # %% ../nbs/workshop/claims.ipynb #099f07fd
 def judged(
