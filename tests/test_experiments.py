@@ -11,6 +11,7 @@ from notebooks import ROOT, namespace
 
 from salnas import runs
 from salnas.space import Arch
+from salnas.training import save_arch
 
 
 @pytest.fixture
@@ -36,6 +37,16 @@ def test_committed_runs_are_not_taken_for_runs_of_other_settings(name, in_experi
     with pytest.raises(ValueError, match='is a run of other settings') as e:
         namespace('kd_ablation.ipynb', 'missing_runs', **{name: value})
     assert f'{word}: ' in str(e.value)
+
+
+def test_a_small_deserved_needs_no_search(tmp_path, in_experiments):
+    "The committed searches are of another space, which ended the smoke profile in an error."
+    where = dict(profile='smoke', runs_dir=str(tmp_path / 'runs'), results_dir=str(tmp_path / 'results'))
+    names = namespace('deserved.ipynb', 'missing_runs', **where)
+    assert {row.split()[1] for row in names['networks'] if ' ' in row} >= {'found', 'even'}
+    tiny = save_arch(tmp_path / 'tiny.json', names['space'], names['space'].max())
+    with pytest.raises(ValueError, match='outside the space'):  # a real run takes no other's
+        namespace('deserved.ipynb', 'salnas.retrain:retrained', found={'s': str(tiny)})
 
 
 def test_every_committed_run_is_recognised(tmp_path, in_experiments, capsys, monkeypatch):

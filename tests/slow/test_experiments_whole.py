@@ -104,7 +104,7 @@ def test_selfkd_when(tmp_path, in_experiments):
     assert results['v2-a1/seed0']['parameters']['viewers'] == 2 and results['warm-blur/seed0']['split'] == 'test'
     assert (folders['warm-blur/seed0'] / 'smallest/per_image.csv').is_file()
     read = papermill('selfkd_when.ipynb', tmp_path / 'read.ipynb', *options(**where, only='nothing'))
-    assert '5 of 63 runs are finished' in printed(read)
+    assert '5 of 35 runs are finished' in printed(read)
     assert (tmp_path / 'results/phase.png').is_file()
 
 
