@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import argparse
 import ast
+import itertools
 import json
 import os
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -129,17 +132,17 @@ def execute(
 ) -> str:  # '', or the error it ended with, in one line
     "Execute a notebook where it lies; what it left when it failed is kept."
     papermill = need('papermill', 'lab')
+    os.environ['JUPYTER_PREFER_ENV_PATH'] = '1'  # the kernel of this environment, not one of the user's
     to.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with _variables(JUPYTER_PREFER_ENV_PATH='1'):  # the kernel of this environment, not one of the user's
-            papermill.execute_notebook(
-                str(notebook),
-                str(to),
-                dict(parameters),
-                cwd=str(notebook.parent),
-                progress_bar=False,
-                stdout_file=output,
-            )
+        papermill.execute_notebook(
+            str(notebook),
+            str(to),
+            dict(parameters),
+            cwd=str(notebook.parent),
+            progress_bar=False,
+            stdout_file=output,
+        )
     except papermill.PapermillExecutionError as e:
         return f'{e.ename}: {e.evalue}'.strip()
     except Exception as e:  # a kernel that died, a file that cannot be written: the other notebooks go on
@@ -213,20 +216,33 @@ def reproduce_all(
     jobs: Mapping[str, tuple[Path, Mapping, Mapping]],  # name: notebook, its parameters, what it is told
     profile: str,
     home: Path,  # gets the executed notebooks, and notebooks.json: how each ended
+    at_a_time: int = 1,  # notebooks
 ) -> dict[str, dict[str, str]]:  # name: state, reason, minutes
-    "One after the other, with a line of progress each; one that fails does not stop the others."
+    "Execute notebooks, with a line of progress each; one that fails does not stop the others."
     file = home / 'notebooks.json'
     states, began = json.loads(file.read_text()) if file.is_file() else {}, time.monotonic()
-    for i, (name, (notebook, known, parameters)) in enumerate(jobs.items(), 1):
+    done, one_writes = itertools.count(1), threading.Lock()
+
+    def execute_one(i, name):
         print(f'[{i} of {len(jobs)}] {name} begins', flush=True)
-        start = time.monotonic()
-        states[name] = reproduce(notebook, known, parameters, profile, home / notebook.name)
-        states[name]['minutes'] = f'{(time.monotonic() - start) / 60:.1f}'
-        write_json(file, states)
-        left = (time.monotonic() - began) / i * (len(jobs) - i) / 60
-        said = f'{states[name]["state"]} {states[name]["reason"]}'.strip().replace('\n', ' ')
-        more = f', about {left:.0f} min left' if i < len(jobs) else ''
-        print(f'[{i} of {len(jobs)}] {name}: {said} ({states[name]["minutes"]} min{more})', flush=True)
+        start, (notebook, known, parameters) = time.monotonic(), jobs[name]
+        state = reproduce(notebook, known, parameters, profile, home / notebook.name)
+        state['minutes'] = f'{(time.monotonic() - start) / 60:.1f}'
+        with one_writes:
+            states[name] = state
+            write_json(file, states)
+            left = len(jobs) - (finished := next(done))
+            minutes = (time.monotonic() - began) / finished * left / 60
+        said = f'{state["state"]} {state["reason"]}'.strip().replace('\n', ' ')
+        more = f', about {minutes:.0f} min left' if left else ''
+        print(f'[{i} of {len(jobs)}] {name}: {said} ({state["minutes"]} min{more})', flush=True)
+
+    if at_a_time < 2:  # in the main thread, which signals reach
+        for i, name in enumerate(jobs, 1):
+            execute_one(i, name)
+    else:
+        with ThreadPoolExecutor(at_a_time) as pool:
+            list(pool.map(execute_one, itertools.count(1), jobs))
     return states
 
 
@@ -257,9 +273,8 @@ def _arguments(argv):
     p.add_argument('--profile', default='cpu', choices=['smoke', 'cpu', 'paper'], help='default: %(default)s')
     p.add_argument('--only', nargs='+', metavar='NAME', help='these notebooks of nbs/experiments/; default: all')
     add_data_root(p)
-    p.add_argument(
-        '--workers', type=at_least(0), default=2, help='runs at a time, one thread each (default: %(default)s)'
-    )
+    said = 'runs at a time, one thread each; of the smoke profile notebooks at a time (default: %(default)s)'
+    p.add_argument('--workers', type=at_least(0), default=2, help=said)
     out = 'where results lie, and the report; default: results/'
     p.add_argument('--results', '--output-dir', '--out', type=Path, metavar='DIR', help=out)
     p.add_argument('--set', nargs='+', default=[], metavar='NAME=VALUE', help='other parameters of the notebooks')
@@ -305,7 +320,10 @@ def reproduce_command(
     jobs, home = _jobs(root, a), root / 'runs/reproduce' / a.profile
     if a.list:
         sys.exit(0 if print_runs(jobs) else 1)
-    states = {} if a.report_only else reproduce_all(jobs, a.profile, home)
+    at_a_time = a.workers if a.profile == 'smoke' else 1  # a small notebook is mostly one thread: a kernel's start
+    if at_a_time > 1:
+        os.environ.setdefault('OMP_NUM_THREADS', '1')
+    states = {} if a.report_only else reproduce_all(jobs, a.profile, home, at_a_time)
     _report(root, a, home)
     if any(states[name]['state'] == 'failed' for name in jobs if name in states):
         sys.exit(1)
