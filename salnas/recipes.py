@@ -342,23 +342,25 @@ def pretrain(
     space: str = 'mobilenetv2',
     options: dict = {},  # of the space, as lists; the resolutions are those of the stages
     experiment: str = 'pretrained',
+    arch: dict | None = None,  # of the network, whose resolution is that of the stages; None: the space's largest
     encoder_file: str = '',
     data_root: str = '',
 ):
-    "Train the largest network of a space on several sets, score it on the test part of each."
+    "Train a network of a space on several sets, score it on the test part of each."
     small, large, tune = (stages[k] and settings_of(stages[k]) for k in ('small', 'large', 'tune'))
     load = lambda size: list(zip(*(parts_of(n, e, size, data_root) for n, e in datasets)))
     train, val, _ = load(small.size)
     named = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
     of_size = lambda size: SPACES[space](resolutions=(size[1],), **named)
     net = new_supernet(of_size(small.size), seed, encoder_file or encoder, encoder_sha256, input_mean, input_std)
-    net = net.extract(net.space.max())
+    shape = lambda s: s.check(Arch.from_dict(arch | {'resolution': s.resolutions[0]})) if arch else s.max()
+    net = net.extract(shape(net.space))
     kept = dict(progress=False, resume=True)
     first = fit(net, JoinedDataset(*train), val[0], None, small, seed, folder / 'training', **kept)
     train, val, test = load(large.size)
     joined, larger_space = JoinedDataset(*train), of_size(large.size)
     # every layer is a convolution: the weights fit pictures of any size
-    larger = Subnet(larger_space, larger_space.max())
+    larger = Subnet(larger_space, shape(larger_space))
     larger.load_state_dict(net.state_dict())
     more = fit(larger, joined, val[0], None, large, seed, folder / 'larger', every_epoch=True, **kept)
     candidates, seconds = {'joint': larger}, float(first.seconds.sum() + more.seconds.sum())
@@ -379,7 +381,7 @@ def pretrain(
             evaluate(net, part),
             part,
             experiment=experiment,
-            model=f'{space} largest',
+            model=f'{space} {"found" if arch else "largest"}',
             seed=seed,
             profile='cpu',
             parameters=facts | {'arch': net.arch.to_dict()},
