@@ -47,7 +47,7 @@ def scored(
 
     What the folder already holds is not made again: with many picture sizes this takes a quarter of an hour."""
     file_hash(checkpoint, sha256)
-    net = load_checkpoint(checkpoint)
+    net = load_checkpoint(checkpoint).float()
     size = net.transform.size
     about = dict(experiment='family', seed=seed, profile='cpu', time_s=0.0)
     about |= dict(cost={'parameters': parameters(net), 'macs': macs(net, size)}, trained_at=net.trained_at)
@@ -95,7 +95,7 @@ def card_page(
     costs = ', '.join(f'{cost / 1e6:.0f} M MACs at {size}' for size, cost in card['macs'].items())
     return f"""# {card['title']}
 
-`{file}` (half precision) is the {card['architecture']}: {card['parameters'] / 1e6:.2f} M parameters, {costs}.
+`{file}` ({card.get('stored', 'half precision')}) is the {card['architecture']}: {card['parameters'] / 1e6:.2f} M parameters, {costs}.
 Licence: {card['licence']}. The same facts are in `{Path(file).with_suffix('.json')}`.
 
 ## Data

@@ -58,7 +58,7 @@ def write_model(
     net: Subnet,  # it is left as it is
     card: dict,  # where it comes from; empty: it has none
     path: str | Path,  # .safetensors; the card goes beside it as .json
-    precision: str = 'fp16',  # of the stored weights: 'fp16' or 'fp32'
+    precision: str = 'fp16',  # of the stored weights: 'fp32', 'fp16', or 'int8': the larger convolutions in eight bits
 ):
     """Write a network and its card, each atomically.
 
@@ -67,15 +67,15 @@ def write_model(
     beside = Path(path).with_suffix('.json')
     if not card and beside.exists():
         raise FileExistsError(f'{beside} would be taken for its card: remove that file, or give the network a card')
-    if precision not in ('fp16', 'fp32'):
-        raise ValueError(f"precision must be 'fp16' or 'fp32', got {precision!r}")
+    if precision not in ('fp32', 'fp16', 'int8'):
+        raise ValueError(f"precision must be 'fp32', 'fp16' or 'int8', got {precision!r}")
     net = copy.deepcopy(net)
-    if precision == 'fp16':
+    if precision != 'fp32':  # of int8 whatever is no large convolution
         net = net.half()
         bad = [k for k, v in net.state_dict().items() if not torch.isfinite(v).all()]
         if bad:
             raise ValueError(f'{bad[0]} does not fit into half precision: save as fp32')
-    save_checkpoint(net, path)
+    save_checkpoint(net, path, int8=precision == 'int8')
     if card:
         text = json.dumps(card, indent=1, ensure_ascii=False) + '\n'
         write_atomically(beside, text.encode())

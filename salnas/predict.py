@@ -116,7 +116,7 @@ class SaliencyModel:
     def save(
         self,
         path: str | Path,  # .safetensors; the card goes beside it as .json
-        precision: str = 'fp16',  # of the stored weights: 'fp16' or 'fp32'
+        precision: str = 'fp16',  # of the stored weights: 'fp32', 'fp16' or 'int8', as `write_model` takes them
     ):
         "Write the model, network and card each atomically; what it refuses, see `write_model`."
         write_model(self.net, self.card, path, precision)
