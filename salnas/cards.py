@@ -92,10 +92,11 @@ def card_page(
     table = score_table(card).map('{:.3f}'.format).replace('nan', '')
     table.index = table.index.map(', '.join)
     limits = '\n'.join(f'- {limit}' for limit in card['limits'])
+    stored = card.get('stored', 'half precision')
     costs = ', '.join(f'{cost / 1e6:.0f} M MACs at {size}' for size, cost in card['macs'].items())
     return f"""# {card['title']}
 
-`{file}` ({card.get('stored', 'half precision')}) is the {card['architecture']}: {card['parameters'] / 1e6:.2f} M parameters, {costs}.
+`{file}` ({stored}) is the {card['architecture']}: {card['parameters'] / 1e6:.2f} M parameters, {costs}.
 Licence: {card['licence']}. The same facts are in `{Path(file).with_suffix('.json')}`.
 
 ## Data
