@@ -142,7 +142,7 @@ TALL = int(PIL.__version__.split('.')[0]) >= 13  # Pillow shrinks tall pictures 
 
 
 @needs_browser
-@pytest.mark.parametrize('name', ['s', 'm'])
+@pytest.mark.parametrize('name', ['s', 'm', 'xs'])
 def test_maps_of_the_browser_are_those_of_python(trying, tmp_path, name):
     trying.run(f'document.querySelector("#try-networks [value={name}]").click()')
     model = SaliencyModel.load(name)
