@@ -23,7 +23,7 @@ PACKAGE = File(
 # no shared memory, as on GitHub Pages
 PARTS = 'ort.wasm.min.mjs', 'ort-wasm-simd-threaded.mjs', 'ort-wasm-simd-threaded.wasm'
 
-NAMES = 's', 'm', 'xs'  # of networks small enough for a page; those that come along are offered, the first is chosen
+NAMES = 's', 'm', 'xs'  # small enough for a page, in its order: those that come along are offered, the first is chosen
 
 SAMPLES = {  # file: what it shows; the photographs that come along
     '1097.jpg': 'A puppy beside a ball among daisies',

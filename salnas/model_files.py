@@ -70,7 +70,7 @@ def write_model(
     if precision not in ('fp32', 'fp16', 'int8'):
         raise ValueError(f"precision must be 'fp32', 'fp16' or 'int8', got {precision!r}")
     net = copy.deepcopy(net)
-    if precision != 'fp32':  # of int8 whatever is no large convolution
+    if precision != 'fp32':  # for int8 too, whose larger convolutions are rounded once more
         net = net.half()
         bad = [k for k, v in net.state_dict().items() if not torch.isfinite(v).all()]
         if bad:

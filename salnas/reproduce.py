@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import argparse
 import ast
-import itertools
 import json
 import os
 import shutil
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 
 import salnas
@@ -132,17 +131,17 @@ def execute(
 ) -> str:  # '', or the error it ended with, in one line
     "Execute a notebook where it lies; what it left when it failed is kept."
     papermill = need('papermill', 'lab')
-    os.environ['JUPYTER_PREFER_ENV_PATH'] = '1'  # the kernel of this environment, not one of the user's
     to.parent.mkdir(parents=True, exist_ok=True)
     try:
-        papermill.execute_notebook(
-            str(notebook),
-            str(to),
-            dict(parameters),
-            cwd=str(notebook.parent),
-            progress_bar=False,
-            stdout_file=output,
-        )
+        with _variables(JUPYTER_PREFER_ENV_PATH='1'):  # the kernel of this environment, not one of the user's
+            papermill.execute_notebook(
+                str(notebook),
+                str(to),
+                dict(parameters),
+                cwd=str(notebook.parent),
+                progress_bar=False,
+                stdout_file=output,
+            )
     except papermill.PapermillExecutionError as e:
         return f'{e.ename}: {e.evalue}'.strip()
     except Exception as e:  # a kernel that died, a file that cannot be written: the other notebooks go on
@@ -212,6 +211,33 @@ def reproduce(
     return dict(state='done', reason='')
 
 # %% ../nbs/workshop/reproduce.ipynb #ef9dcfa4
+def _timed(begins, *of_reproduce):
+    "How one experiment ended, and the minutes it took."
+    print(begins, flush=True)
+    start = time.monotonic()
+    try:
+        state = reproduce(*of_reproduce)
+    except Exception as e:
+        state = dict(state='failed', reason=f'{type(e).__name__}: {e}')
+    return state | {'minutes': f'{(time.monotonic() - start) / 60:.1f}'}
+
+
+def _one_thread():
+    "For the kernels of this process."
+    os.environ.setdefault('OMP_NUM_THREADS', '1')
+
+
+def _one_by_one(calls, at_a_time):
+    "(name, how it ended), as they end; several at a time in processes of their own, for papermill changes the folder."
+    if at_a_time < 2:
+        yield from ((name, _timed(*call)) for name, call in calls.items())
+        return
+    with ProcessPoolExecutor(at_a_time, get_context('spawn'), initializer=_one_thread) as pool:
+        waited_for = {pool.submit(_timed, *call): name for name, call in calls.items()}
+        for future in as_completed(waited_for):
+            yield waited_for[future], future.result()
+
+
 def reproduce_all(
     jobs: Mapping[str, tuple[Path, Mapping, Mapping]],  # name: notebook, its parameters, what it is told
     profile: str,
@@ -221,28 +247,18 @@ def reproduce_all(
     "Execute notebooks, with a line of progress each; one that fails does not stop the others."
     file = home / 'notebooks.json'
     states, began = json.loads(file.read_text()) if file.is_file() else {}, time.monotonic()
-    done, one_writes = itertools.count(1), threading.Lock()
-
-    def execute_one(i, name):
-        print(f'[{i} of {len(jobs)}] {name} begins', flush=True)
-        start, (notebook, known, parameters) = time.monotonic(), jobs[name]
-        state = reproduce(notebook, known, parameters, profile, home / notebook.name)
-        state['minutes'] = f'{(time.monotonic() - start) / 60:.1f}'
-        with one_writes:
-            states[name] = state
-            write_json(file, states)
-            left = len(jobs) - (finished := next(done))
-            minutes = (time.monotonic() - began) / finished * left / 60
+    heads = {name: f'[{i} of {len(jobs)}] {name}' for i, name in enumerate(jobs, 1)}
+    calls = {
+        name: (f'{heads[name]} begins', notebook, known, parameters, profile, home / notebook.name)
+        for name, (notebook, known, parameters) in jobs.items()
+    }
+    for done, (name, state) in enumerate(_one_by_one(calls, at_a_time), 1):
+        states[name] = state
+        write_json(file, states)
+        left = (time.monotonic() - began) / done * (len(jobs) - done) / 60
         said = f'{state["state"]} {state["reason"]}'.strip().replace('\n', ' ')
-        more = f', about {minutes:.0f} min left' if left else ''
-        print(f'[{i} of {len(jobs)}] {name}: {said} ({state["minutes"]} min{more})', flush=True)
-
-    if at_a_time < 2:  # in the main thread, which signals reach
-        for i, name in enumerate(jobs, 1):
-            execute_one(i, name)
-    else:
-        with ThreadPoolExecutor(at_a_time) as pool:
-            list(pool.map(execute_one, itertools.count(1), jobs))
+        more = f', about {left:.0f} min left' if done < len(jobs) else ''
+        print(f'{heads[name]}: {said} ({state["minutes"]} min{more})', flush=True)
     return states
 
 
@@ -273,7 +289,7 @@ def _arguments(argv):
     p.add_argument('--profile', default='cpu', choices=['smoke', 'cpu', 'paper'], help='default: %(default)s')
     p.add_argument('--only', nargs='+', metavar='NAME', help='these notebooks of nbs/experiments/; default: all')
     add_data_root(p)
-    said = 'runs at a time, one thread each; of the smoke profile notebooks at a time (default: %(default)s)'
+    said = 'runs at a time, one thread each; of the smoke profile also notebooks (default: %(default)s)'
     p.add_argument('--workers', type=at_least(0), default=2, help=said)
     out = 'where results lie, and the report; default: results/'
     p.add_argument('--results', '--output-dir', '--out', type=Path, metavar='DIR', help=out)
@@ -321,8 +337,6 @@ def reproduce_command(
     if a.list:
         sys.exit(0 if print_runs(jobs) else 1)
     at_a_time = a.workers if a.profile == 'smoke' else 1  # a small notebook is mostly one thread: a kernel's start
-    if at_a_time > 1:
-        os.environ.setdefault('OMP_NUM_THREADS', '1')
     states = {} if a.report_only else reproduce_all(jobs, a.profile, home, at_a_time)
     _report(root, a, home)
     if any(states[name]['state'] == 'failed' for name in jobs if name in states):

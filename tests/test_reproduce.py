@@ -48,6 +48,25 @@ def states(checkout, profile='cpu'):
     return json.loads((checkout / 'runs/reproduce' / profile / 'notebooks.json').read_text())
 
 
+def test_two_small_ones_at_a_time(checkout, capfd, monkeypatch):
+    "Each waits until the other is there, in its own folder; the caller's stays what it was."
+    meet = """import os, time
+    from pathlib import Path
+    Path(runs_dir).mkdir(parents=True)
+    assert os.path.samefile('.', '../../nbs/experiments') and os.environ['OMP_NUM_THREADS'] == '1'
+    until = time.time() + 60
+    while not all(Path(f'../../runs/reproduce/smoke/runs/{name}').is_dir() for name in ('one', 'two')):
+        assert time.time() < until, 'the other did not come'
+        time.sleep(.1)""".replace('\n    ', '\n')
+    for name in ('one', 'two'):
+        experiment(checkout, name, meet, profile='cpu', dataset='popout')
+    monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
+    assert reproduce_command(['--profile', 'smoke', '--workers', '2', '--results', 'out']) is None
+    said = capfd.readouterr().out
+    assert '] one: done' in said and '] two: done' in said
+    assert Path.cwd() == checkout and (checkout / 'out/REPORT.md').is_file()
+
+
 def test_one_fails_the_other_goes_on_and_all_is_told(checkout, capsys):
     made = "from pathlib import Path\nPath(results_dir).mkdir(parents=True)\nprint('made by', profile)"
     experiment(checkout, 'bad', "print('before')\nraise ValueError('one of many')", dataset='popout')
