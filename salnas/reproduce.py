@@ -237,7 +237,7 @@ def _one_by_one(calls, at_a_time):
         for future in as_completed(waited_for):
             yield waited_for[future], future.result()
 
-
+# %% ../nbs/workshop/reproduce.ipynb #a7986031
 def reproduce_all(
     jobs: Mapping[str, tuple[Path, Mapping, Mapping]],  # name: notebook, its parameters, what it is told
     profile: str,
@@ -261,7 +261,7 @@ def reproduce_all(
         print(f'{heads[name]}: {said} ({state["minutes"]} min{more})', flush=True)
     return states
 
-
+# %% ../nbs/workshop/reproduce.ipynb #6f08b34b
 def print_runs(
     jobs: Mapping[str, tuple[Path, Mapping, Mapping]],
 ) -> bool:  # whether all could be listed
