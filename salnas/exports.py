@@ -142,6 +142,7 @@ def _onnxruntime(source, threads, precision, device):
     _there(kind, [k for k, v in names.items() if v in ort.get_available_providers()], 'ONNX Runtime')
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
+    options.add_session_config_entry('session.intra_op.allow_spinning', '0')  # who waits leaves its core to others
     more = {'device_id': number or '0'} if kind == 'cuda' else {}
     session = ort.InferenceSession(source, options, providers=[(names[kind], more)])
     said = session.get_modelmeta().custom_metadata_map.get('salnas')
