@@ -64,7 +64,7 @@ def network_alone(model, files):
 def predict_folder(args):
     "Seconds a picture, in turns of 50 photographs; and how many times the network's own time that is (aim: 1.3)."
     n = min(200, 30 * args.repeats)
-    model, times, alone = SaliencyModel.load('small'), ([], []), []
+    model, times, alone = SaliencyModel.load('m'), ([], []), []
     with tempfile.TemporaryDirectory() as aside:
         folders = [Path(aside) / k for k in ('in', 'plain', 'fast')]
         for folder in folders:

@@ -20,8 +20,8 @@ def deployed(name, size):
     from salnas.data import load_dataset
     from salnas.predict import PACKAGED, SaliencyModel
 
-    if name == 'mobilenetv2' and 'small' in PACKAGED:  # int8 must be judged on trained weights
-        net = SaliencyModel.load('small').net
+    if name in PACKAGED:
+        net = SaliencyModel.load(name).net
         return net, plain_copy(net).eval()
     space = named_space(name)
     net = calibrated(Supernet(space, seed=0), load_dataset('popout', size=size), space.max(), 64)
@@ -107,22 +107,23 @@ def infer_alphanet_max_bf16(args):
 
 
 @entry(aim=4)
-def infer_mobilenetv2_max_int8(args):
-    from salnas.predict import PACKAGED, SaliencyModel
+def infer_m_int8(args):
+    "Eight bits are judged on trained weights."
+    from salnas.predict import SaliencyModel
 
-    size = SaliencyModel.load('small').size if 'small' in PACKAGED else (192, 256)
-    return inference('mobilenetv2', size, vino('fp32', size, int8=True), args, least_cc=0.995)
+    size = SaliencyModel.load('m').size
+    return inference('m', size, vino('fp32', size, int8=True), args, least_cc=0.995)
 
 
 def through(runtime):
-    "The model `small`, from a picture to its density, by a runtime against PyTorch."
+    "The model `m`, from a picture to its density, by a runtime against PyTorch."
 
     def call(args):
         from salnas.data import popout
         from salnas.pictures import resize_image
         from salnas.predict import SaliencyModel
 
-        plain, fast = SaliencyModel.load('small'), SaliencyModel.load('small', runtime=runtime)
+        plain, fast = SaliencyModel.load('m'), SaliencyModel.load('m', runtime=runtime)
         photo = resize_image(popout(n=1).read(0), (600, 800))
         turns = lambda: plain.predict(photo), lambda: fast.predict(photo)
         times, (a, b) = by_turns(*turns, args.repeats, calls=8, pause=0.3), [turn() for turn in turns]
