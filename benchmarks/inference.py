@@ -4,9 +4,11 @@ import functools
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from harness import by_turns, entry, plain_copy
+from PIL import Image
 from salnas.efficiency import Pricer, optimize
 from salnas.exports import agreement, load_exported, onnx_bytes, to_onnx, to_openvino
 from salnas.space import named_space
@@ -142,6 +144,28 @@ def predict_by_onnx(args):
 @entry(aim=None)
 def predict_by_openvino(args):
     return through('openvino')(args)
+
+
+@entry(aim=None)
+def predict_beside_onnx(args):
+    "From a file to a map by ONNX Runtime, whose threads spin between pictures as they do by default, or sleep."
+    import onnxruntime
+    from salnas.data import popout
+    from salnas.pictures import resize_image
+    from salnas.predict import SaliencyModel
+
+    def spinning():
+        with patch.object(onnxruntime.SessionOptions, 'add_session_config_entry', lambda *_: None):
+            return SaliencyModel.load('xs', runtime='onnx')
+
+    with tempfile.TemporaryDirectory() as aside:
+        photo = Path(aside, 'photo.jpg')
+        Image.fromarray(resize_image(popout(n=1).read(0), (600, 800))).save(photo)
+        plain, fast = spinning(), SaliencyModel.load('xs', runtime='onnx')
+        turns = lambda: plain.predict(photo), lambda: fast.predict(photo)
+        times = by_turns(*turns, args.repeats, calls=8, pause=0.3)
+        off = float(abs(turns[0]() - turns[1]()).max())
+    return *times, dict(off=off, what='`xs` from a file of 600x800 to its map, ONNX Runtime, spinning against sleeping')
 
 
 @entry(aim=None)

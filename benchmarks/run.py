@@ -1,6 +1,6 @@
 """Speed, each claim as a ratio measured by turns in one run.
 
-    python benchmarks/run.py [--only NAME ...] [--threads 2] [--repeats 7] [--out results.json]
+    python benchmarks/run.py [--only NAME ...] [--threads 2] [--repeats 7] [--out results.json] [--keep]
 
 Prints a Markdown table and writes JSON: per entry `name`, `ratio` (how many times faster than the plain way), `aim`,
 both medians in seconds, every repetition, and what was checked beside the time; with machine, versions and commit.
@@ -29,20 +29,27 @@ def main():
     parser.add_argument('--threads', type=int, default=torch.get_num_threads())
     parser.add_argument('--repeats', type=int, default=7)
     parser.add_argument('--out', type=Path, default=Path('runs/benchmarks.json'))
+    parser.add_argument(
+        '--keep', action='store_true', help='keep the other entries of that file, and mark the new ones'
+    )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    rows = []
+    made, rows, old = provenance(), {}, None
+    if args.keep:
+        old = json.loads(args.out.read_text())
+        rows = {row['name']: row for row in old['entries'] if row['name'] in ENTRIES}
     print('| name | plain, s | fast, s | ratio | aim | |\n|---|---|---|---|---|---|', flush=True)
     for name in args.only:
         call, aim = ENTRIES[name]
         found = call(args)
         if found is None:
             continue
-        rows.append(as_row(name, aim, *found))
-        print(in_table(rows[-1], found[2]), flush=True)
+        rows[name] = as_row(name, aim, *found) | (dict(commit=made['commit']) if old else {})
+        print(in_table(rows[name], found[2]), flush=True)
         args.out.parent.mkdir(parents=True, exist_ok=True)
         machine = dict(cpu=platform.processor() or platform.machine(), cores=os.cpu_count(), threads=args.threads)
-        args.out.write_text(json.dumps(dict(machine=machine, provenance=provenance(), entries=rows), indent=1))
+        whole = old or dict(machine=machine, provenance=made)
+        args.out.write_text(json.dumps(whole | dict(entries=list(rows.values())), indent=1))
 
 
 if __name__ == '__main__':

@@ -37,6 +37,8 @@ def said_of(entry, entries):
         )
     elif failed:
         told.append(failed)
+    if 'commit' in entry:
+        told.append(f'measured later, at {entry["commit"][:7]}')
     return told
 
 

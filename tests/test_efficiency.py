@@ -205,7 +205,7 @@ def test_benchmarks_run(tmp_path):
 
 
 def test_benchmarks_load_networks_that_come_along():
-    "Four of them loaded `small`, which does no longer."
+    "Four of them used to load `small`, which is no longer packaged."
     sources = (Path(__file__).resolve().parent.parent / 'benchmarks').glob('*.py')
     names = {name for f in sources for name in re.findall(r"SaliencyModel\.load\('(\w+)'", f.read_text())}
     assert names and names <= set(PACKAGED)
