@@ -139,6 +139,7 @@ def calibrator(
     first_images: bool = False,  # the older rule: the first training images instead of a sample
 ) -> Callable[[Network], Subnet]:  # `calibrated` with the images chosen
     "How networks are calibrated under these data's protocol: on a sample of the training images, or as the authors do."
+    train = getattr(train, 'whole', train)  # of a `TaughtDataset`: not the crops
     protocol = named_protocol(train.protocol)
     dataset = {'train': train, 'val': val}[protocol.calibrates_on]
     images = settings.calibration

@@ -31,6 +31,7 @@ from salnas.search import (
 from .selfkd import named_kd
 from .space import SPACES, Arch, SearchSpace, named_space
 from .supernet import Subnet, Supernet, macs, parameters
+from .taught import taught_by
 from salnas.training import (
     Settings,
     calibrated,
@@ -326,8 +327,7 @@ def _tuned(net, train, val, settings, seed, folder):
     mean = copy.deepcopy(net)
     average = {k: torch.stack([s[k].double() for s in states]).mean(0).to(v.dtype) for k, v in net.state_dict().items()}
     mean.load_state_dict(average)
-    averaged = calibrated(mean, train, images=settings.calibration)
-    return {'tuned': tuned, 'averaged': averaged}, float(log.seconds.sum())
+    return {'tuned': tuned, 'averaged': calibrated(mean, train, images=settings.calibration)}, float(log.seconds.sum())
 
 
 def pretrain(
@@ -343,7 +343,10 @@ def pretrain(
     options: dict = {},  # of the space, as lists; the resolutions are those of the stages
     experiment: str = 'pretrained',
     arch: dict | None = None,  # of the network, whose resolution is that of the stages; None: the space's largest
+    teacher: dict | None = None,  # of the second stage: options of `TaughtDataset`; None: it has no teacher
+    teacher_sha256: str = '',  # of its file
     encoder_file: str = '',
+    teacher_file: str = '',
     data_root: str = '',
 ):
     "Train a network of a space on several sets, score it on the test part of each."
@@ -357,11 +360,15 @@ def pretrain(
     net = net.extract(shape(net.space))
     kept = dict(progress=False, resume=True)
     first = fit(net, JoinedDataset(*train), val[0], None, small, seed, folder / 'training', **kept)
-    train, val, test = load(large.size)
-    joined, larger_space = JoinedDataset(*train), of_size(large.size)
+    (train, val, test), larger_space = load(large.size), of_size(large.size)
+    joined = JoinedDataset(*train)
     # every layer is a convolution: the weights fit pictures of any size
     larger = Subnet(larger_space, shape(larger_space))
     larger.load_state_dict(net.state_dict())
+    if teacher is not None:
+        file_hash(teacher_file, teacher_sha256)
+        asked = teacher | dict(seed=seed, precision=large.precision)
+        joined = taught_by(teacher_file, joined, lambda size: JoinedDataset(*load(size)[0]), **asked)
     more = fit(larger, joined, val[0], None, large, seed, folder / 'larger', every_epoch=True, **kept)
     candidates, seconds = {'joint': larger}, float(first.seconds.sum() + more.seconds.sum())
     if tune:
@@ -375,6 +382,7 @@ def pretrain(
     seconds += tuning if best != 'joint' else 0.0
     facts = dict(space=space, options=options, encoder=encoder, encoder_sha256=encoder_sha256, trained_on=joined.name)
     facts |= dict(input_mean=input_mean, input_std=input_std, kept=best, kd={'name': 'none'}, stages=stages)
+    facts |= dict(teacher=teacher, teacher_sha256=teacher_sha256)
     for part in test:
         save_result(
             folder / part.name,
