@@ -47,13 +47,21 @@ class TaughtDataset(Dataset):
         if len(large) != len(whole):
             raise ValueError(f'{len(large)} pictures for the teacher and {len(whole)} for the student: give the same')
         self.whole, self.alpha, self.views = whole, alpha, views
-        self.name, self.split, self.meta = f'{whole.name}, taught', whole.split, whole.meta
+        self.name, self.split = f'{whole.name}, taught', whole.split
+        facts = (
+            f'alpha {alpha}, {views} views, crops from {least} on, seed {seed}'  # a training goes on with these only
+        )
+        self.meta = whole.meta | {'edition': f'{whole.meta.get("edition", "")}; {facts}'}
         self.size, self.protocol, self.transform = whole.size, whole.protocol, whole.transform
         self.image_size, self.has_fixations = whole.image_size, whole.has_fixations
         rng = np.random.default_rng(seed)
         self.boxes = [[_box(rng, least) for _ in range(views)] for _ in range(len(whole))]
         self.told, self.crops = [], []
-        for picture, boxes in zip((large[k]['image'][None] for k in range(len(large))), self.boxes):
+        for k, boxes in enumerate(self.boxes):
+            sample = large[k]
+            if sample['name'] != whole[k]['name']:
+                raise ValueError(f'picture {k} is {sample["name"]} for the teacher: give both the same pictures')
+            picture = sample['image'][None]
             cuts = [_cut(picture, box) for box in boxes]
             asked = [picture, *(_resized(c, picture.shape[-2:]) for c in cuts)]
             self.told.append([_density(predict_maps(teacher, {'image': a}, precision), self.size) for a in asked])
