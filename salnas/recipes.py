@@ -31,7 +31,7 @@ from salnas.search import (
 from .selfkd import named_kd
 from .space import SPACES, Arch, SearchSpace, named_space
 from .supernet import Subnet, Supernet, macs, parameters
-from .taught import taught_by
+from .taught import TaughtDataset
 from salnas.training import (
     Settings,
     calibrated,
@@ -350,6 +350,8 @@ def pretrain(
     data_root: str = '',
 ):
     "Train a network of a space on several sets, score it on the test part of each."
+    file_hash(teacher_file, teacher_sha256)
+    master = None if teacher is None else load_checkpoint(teacher_file).float().eval()
     small, large, tune = (stages[k] and settings_of(stages[k]) for k in ('small', 'large', 'tune'))
     load = lambda size: list(zip(*(parts_of(n, e, size, data_root) for n, e in datasets)))
     train, val, _ = load(small.size)
@@ -365,10 +367,9 @@ def pretrain(
     # every layer is a convolution: the weights fit pictures of any size
     larger = Subnet(larger_space, shape(larger_space))
     larger.load_state_dict(net.state_dict())
-    if teacher is not None:
-        file_hash(teacher_file, teacher_sha256)
-        asked = teacher | dict(seed=seed, precision=large.precision)
-        joined = taught_by(teacher_file, joined, lambda size: JoinedDataset(*load(size)[0]), **asked)
+    if master:
+        told = dict(seed=seed, precision=first.attrs['settings']['precision'], **teacher)
+        joined = TaughtDataset(joined, JoinedDataset(*load(master.transform.size)[0]), master, **told)
     more = fit(larger, joined, val[0], None, large, seed, folder / 'larger', every_epoch=True, **kept)
     candidates, seconds = {'joint': larger}, float(first.seconds.sum() + more.seconds.sum())
     if tune:
@@ -381,8 +382,7 @@ def pretrain(
     net = candidates[best]
     seconds += tuning if best != 'joint' else 0.0
     facts = dict(space=space, options=options, encoder=encoder, encoder_sha256=encoder_sha256, trained_on=joined.name)
-    facts |= dict(input_mean=input_mean, input_std=input_std, kept=best, kd={'name': 'none'}, stages=stages)
-    facts |= dict(teacher=teacher, teacher_sha256=teacher_sha256)
+    facts |= dict(input_mean=input_mean, input_std=input_std, kept=best, stages=stages, kd=teacher or {'name': 'none'})
     for part in test:
         save_result(
             folder / part.name,
